@@ -1,0 +1,77 @@
+# Everything a stranger needs: each target makes its own set-up in .venv and reuses it.
+# `make` alone lists the targets.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS ?= constraints.txt
+INSTALL := $(PIP) install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+
+# python3.11 where it is found and runs, else any python3 that is new enough.
+ifndef PYTHON
+PYTHON := $(shell for candidate in python3.11 python3; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$candidate && break; done)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-check test test-slow check format docs demo demo-minilm bench-select constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make .venv with scionwood, the demos and the tests
+
+setup-check: $(VENV)/.installed-check ## add the linters and what builds the docs
+
+# torch comes first and alone: a CPU wheel that pip can see is taken before anything else asks for torch.
+# pip itself is brought up first: dependency groups need 25.1.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "scionwood needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) pip
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[hub,demo]' --group test
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed
+	$(INSTALL) --group check --group docs
+	@touch $@
+
+test: setup ## run the tests (minutes)
+	$(BIN)/python -m pytest
+
+test-slow: setup ## run the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+check: setup-check ## ruff, pyright, import-linter, codespell
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: setup-check ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: setup-check ## build docs/_build/html, warnings are errors
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+demo: setup ## the main job on real input: select a student and race it against training from scratch
+	$(BIN)/scionwood demo digits
+
+demo-minilm: setup ## the same with a pretrained sentence encoder
+	$(BIN)/scionwood demo minilm
+
+bench-select: setup ## time `select` against reading and writing the same bytes
+	$(BIN)/python benchmarks/select.py
+
+constraints: ## make .venv anew from the newest versions and write them to constraints.txt
+	rm -rf $(VENV)
+	$(MAKE) CONSTRAINTS= setup-check
+	{ sed '/^$$/q' constraints.txt; $(PIP) freeze --all --exclude-editable | sed 's/+cpu$$//'; } > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean: ## remove what the targets made, .venv too
+	rm -rf $(VENV) build dist docs/_build demo-output .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
