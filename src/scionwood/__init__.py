@@ -1,1 +1,81 @@
-"""Make the weights of new models out of the weights of models that already exist."""
+"""Make the weights of new models out of the weights of models that already exist.
+
+::
+
+    import scionwood
+
+    student = scionwood.select("teacher/", like="student/config.json", method="uniform")
+    print(*student.ledger.summary(), sep="\n")
+    scionwood.write(student, "student-weights/")
+
+Names arrive when they are first used: ``import scionwood`` takes a few milliseconds and does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scionwood import anatomy
+    from scionwood.checkpoint import Checkpoint, digest, lineage, open, write
+    from scionwood.errors import (
+        AnatomyError,
+        DependencyError,
+        MatchError,
+        MethodError,
+        OutputError,
+        ScionwoodError,
+        SourceError,
+        SymmetryError,
+    )
+    from scionwood.verbs.select import select
+
+    __version__: str
+
+__all__ = [
+    "AnatomyError",
+    "Checkpoint",
+    "DependencyError",
+    "MatchError",
+    "MethodError",
+    "OutputError",
+    "ScionwoodError",
+    "SourceError",
+    "SymmetryError",
+    "__version__",
+    "anatomy",
+    "digest",
+    "lineage",
+    "open",
+    "select",
+    "write",
+]
+
+# Where each public name lives; errors are the rest of __all__.
+_HOMES = {
+    "Checkpoint": "scionwood.checkpoint",
+    "digest": "scionwood.checkpoint",
+    "lineage": "scionwood.checkpoint",
+    "open": "scionwood.checkpoint",
+    "write": "scionwood.checkpoint",
+    "select": "scionwood.verbs.select",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        message = f"module 'scionwood' has no attribute {name!r}"
+        raise AttributeError(message)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("scionwood")
+    elif name == "anatomy":
+        value = importlib.import_module("scionwood.anatomy")
+    else:
+        value = getattr(importlib.import_module(_HOMES.get(name, "scionwood.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,132 @@
+"""The command line: one thin file a command, found by its file name and loaded only when it runs.
+
+A file ``cli/select.py`` with a function ``command`` is ``scionwood select``; the first line of its module docstring is
+its line in ``scionwood --help``. Files that begin with an underscore are not commands. Commands parse, call one
+public function, and print: whatever else a command needs belongs on a floor below.
+
+Exit codes: 0 done · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted.
+"""
+
+import ast
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
+
+__all__ = ["application", "command_names", "main", "run"]
+
+EPILOGUE = "`--debug` after any command, or SCIONWOOD_DEBUG=1, shows the traceback of an error."
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is printed on stderr.
+
+    >>> run(["digest"])
+    2
+    """
+    arguments = list(arguments)
+    debug = os.environ.get("SCIONWOOD_DEBUG", "") not in {"", "0"}
+    if "--debug" in arguments:
+        arguments.remove("--debug")
+        debug = True
+
+    from cyclopts import CycloptsError
+
+    from scionwood.cli._terminal import print_bug, print_error
+    from scionwood.errors import ScionwoodError
+
+    try:
+        return application()(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except CycloptsError as error:
+        print_error(_request_error(error), hint=_usage(error), traceback=debug)
+        return 2
+    except ScionwoodError as error:
+        print_error(error.message, problems=error.problems, hint=error.hint, traceback=debug)
+        return 2
+    except KeyboardInterrupt:
+        print_error("interrupted", traceback=debug)
+        return 130
+    except BrokenPipeError:  # the reader of our output, `head` say, has what it wants
+        _silence_stdout()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last frame: what arrives here is a bug and is called one
+        print_bug(error, traceback=debug)
+        return 70
+
+
+def application() -> "App":
+    """Return the command line as a cyclopts application; its commands are not loaded yet."""
+    from cyclopts import App, Parameter
+
+    from scionwood.cli._terminal import console
+
+    app = App(
+        name="scionwood",
+        help="Make the weights of new models out of the weights of models that already exist.",
+        help_epilogue=EPILOGUE,
+        help_format="markdown",
+        version=_version,
+        console=console(fold=True),
+        suppress_keyboard_interrupt=False,  # run() answers it
+        default_parameter=Parameter(negative=(), show_default=_shown_default),  # no --no-json beside --json
+    )
+    for name in command_names():
+        app.command(f"scionwood.cli.{name}:command", name=name, help=_summary(name))
+    return app
+
+
+def command_names() -> list[str]:
+    """Return the names of the commands: the files of this folder.
+
+    >>> "select" in command_names()
+    True
+    """
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def _summary(name: str) -> str:
+    """Return the first line of a command's file, without importing it."""
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def _shown_default(default: object) -> str | None:
+    """Return a default as the help shows it; "nothing given" goes without saying."""
+    return None if default is None or default is False or default == () else str(default)
+
+
+def _request_error(error: "CycloptsError") -> str:
+    unexpected = getattr(error, "unused_tokens", None)
+    if type(error).__name__ == "UnusedCliTokensError" and unexpected:
+        return f"unexpected argument{'s'[: len(unexpected) > 1]}: {' '.join(unexpected)}"
+    return str(error)
+
+
+def _usage(error: "CycloptsError") -> str:
+    chain = getattr(error, "command_chain", None) or ()
+    return f"see `{' '.join(['scionwood', *chain])} --help`"
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("scionwood")
+
+
+def _silence_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at its end stays quiet too."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process

@@ -1,0 +1,69 @@
+"""Values as they are written on a command line: ``name=value`` pairs and lists of layers."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from scionwood.errors import ScionwoodError
+
+__all__ = ["assignments", "depth"]
+
+PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
+
+
+def assignments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
+    """Return ``name=value`` pairs as a dict; a value is JSON, else the string itself.
+
+    >>> assignments("--set", ["hidden_size=256", "layer_norm_eps=1e-6", "depths=[3, 3]", "hidden_act=gelu"])
+    {'hidden_size': 256, 'layer_norm_eps': 1e-06, 'depths': [3, 3], 'hidden_act': 'gelu'}
+
+    Every pair without a name or without ``=`` is named, and so is a name given twice.
+
+    >>> assignments("--set", ["hidden_size", "=3"])
+    Traceback (most recent call last):
+    scionwood.errors.ScionwoodError: --set takes name=value
+      - 'hidden_size' has no '='
+      - '=3' has no name
+    Hint: for example --set hidden_size=256
+    """
+    found: dict[str, Any] = {}
+    problems = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip()
+        if not equals:
+            problems.append(f"{pair!r} has no '='")
+        elif not name:
+            problems.append(f"{pair!r} has no name")
+        elif name in found:
+            problems.append(f"{name!r} is given twice")
+        else:
+            found[name] = value(text.strip())
+    if problems:
+        message = f"{flag} takes name=value"
+        raise ScionwoodError(message, problems=problems, hint=f"for example {flag} hidden_size=256")
+    return found
+
+
+def value(text: str) -> Any:
+    """Return what a written value means: JSON where it is JSON, else the text.
+
+    >>> [value(text) for text in ("1e-3", "true", "False", "null", "bfloat16", "010")]
+    [0.001, True, False, None, 'bfloat16', '010']
+    """
+    if text in PYTHON_CONSTANTS:
+        return PYTHON_CONSTANTS[text]
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def depth(text: str) -> str | list[int]:
+    """Return a depth rule's name, or the list of layers where numbers are given.
+
+    >>> depth("even"), depth("0,2,5"), depth("3")
+    ('even', [0, 2, 5], [3])
+    """
+    parts = text.split(",")
+    return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else text

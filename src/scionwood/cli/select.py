@@ -1,0 +1,99 @@
+"""Make a smaller model's weights by selecting from a larger one's."""
+
+from pathlib import Path
+
+
+def command(
+    source: str,
+    /,
+    *,
+    like: str | None = None,
+    out: Path | None = None,
+    set: tuple[str, ...] = (),
+    method: str = "uniform",
+    depth: str = "first",
+    seed: int = 0,
+    option: tuple[str, ...] = (),
+    dtype: str | None = None,
+    shard_size: str = "5GB",
+    overwrite: bool = False,
+    workers: int | None = None,
+    json: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Make a smaller model's weights by selecting from a larger one's.
+
+    The result is a folder that loads like any other checkpoint; ``scionwood methods select`` lists the methods.
+
+    Parameters
+    ----------
+    source
+        The larger model: a folder, a .safetensors or torch file, or a hub id (owner/name, owner/name@revision).
+    like
+        The smaller model's shape: a folder with a config.json, or the file itself.
+    out
+        The folder to write. It must not exist, and appears only when complete.
+    set
+        A size of the target, NAME=VALUE as in config.json; may be repeated, and changes what --like says.
+    method
+        How indices are chosen along every axis.
+    depth
+        Which layers stay: first, last, even, stride, or their numbers, 0,2,5.
+    seed
+        For the methods that draw at random.
+    option
+        An option of the method, NAME=VALUE; may be repeated.
+    dtype
+        Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
+    shard_size
+        The largest file to write.
+    overwrite
+        Replace OUT where it exists.
+    workers
+        Threads that read and write; as many as there are processors unless given.
+    json
+        Print the ledger, every tensor and why, as JSON.
+    dry_run
+        Print the ledger and write nothing.
+    """
+    from scionwood.cli._values import assignments
+    from scionwood.cli._values import depth as parse_depth
+    from scionwood.errors import ScionwoodError
+
+    sizes, options = assignments("--set", set), assignments("--option", option)
+    if out is None and not dry_run:
+        message = "--out says where to write, and is missing"
+        raise ScionwoodError(message, hint="give --out FOLDER, or --dry-run to see what would be selected")
+
+    # torch comes with these, so a wrong request has its answer before them.
+    from scionwood import checkpoint
+    from scionwood.cli._progress import WriteProgress
+    from scionwood.cli._terminal import print_json, print_lines, print_note
+    from scionwood.verbs.select import select
+
+    student = select(
+        source,
+        like=like,
+        set=sizes or None,
+        method=method,
+        depth=parse_depth(depth),
+        seed=seed,
+        options=options,
+    )
+    if out is not None and not dry_run:
+        with WriteProgress(f"writing {out}") as progress:
+            checkpoint.write(
+                student,
+                out,
+                shard_size=shard_size,
+                dtype=dtype,
+                overwrite=overwrite,
+                workers=workers,
+                progress=progress,
+            )
+    if json:
+        print_json(student.ledger.to_json())
+    else:
+        print_lines(student.ledger.summary())
+    print_note("nothing was written (--dry-run)" if dry_run else f"wrote {out}")
+    return 0

@@ -1,0 +1,62 @@
+"""The command line's commands and flags are a frozen list: a change of it is a decision, made here."""
+
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from scionwood.cli import application, command_names, run
+
+SURFACE = {
+    "anatomy": ["MODEL", "--json"],
+    "demo": ["NAME", "--out", "--seeds"],
+    "digest": ["SOURCE", "--full", "--json"],
+    "lineage": ["SOURCE", "--json"],
+    "methods": ["FAMILY", "--json"],
+    "select": [
+        "SOURCE",
+        "--depth",
+        "--dry-run",
+        "--dtype",
+        "--json",
+        "--like",
+        "--method",
+        "--option",
+        "--out",
+        "--overwrite",
+        "--seed",
+        "--set",
+        "--shard-size",
+        "--workers",
+    ],
+}
+
+
+def test_the_commands_are_frozen():
+    assert command_names() == sorted(SURFACE)
+
+
+@pytest.mark.parametrize("name", sorted(SURFACE))
+def test_the_flags_are_frozen_and_each_has_its_line_of_help(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run([name, "--help"]) == 0
+    rows = re.findall(r"^│ [* ]? *(-?-?[A-Za-z-]+)(.*)│$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(flag for flag, _ in rows) == sorted(SURFACE[name])
+    for flag, line in rows:
+        assert len(line.split()) >= 3, flag
+
+
+@pytest.mark.parametrize("name", sorted(SURFACE))
+def test_the_file_and_the_command_begin_with_a_sentence(name):
+    module = import_module(f"scionwood.cli.{name}")
+    for text in (inspect.getdoc(module), inspect.getdoc(module.command)):
+        assert text is not None
+        assert text.partition("\n")[0].endswith(".")
+
+
+def test_a_command_is_a_thin_file():
+    folder = Path(inspect.getfile(application)).parent
+    for name in command_names():
+        assert len((folder / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 120

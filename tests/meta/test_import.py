@@ -1,0 +1,53 @@
+"""``import scionwood`` is cheap, ``--help`` too, and neither imports torch."""
+
+import json
+import subprocess
+import sys
+import time
+
+IMPORT_SECONDS = 0.1
+HELP_SECONDS = 0.3
+TRIES = 7  # the best of several: other work on the machine must not fail the test
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_import_takes_less_than_a_tenth_of_a_second():
+    code = "import time; began = time.perf_counter(); import scionwood; print(time.perf_counter() - began)"
+    assert min(float(python(code)) for _ in range(TRIES)) < IMPORT_SECONDS
+
+
+def test_import_brings_no_heavy_package():
+    code = "import scionwood, sys, json; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    heavy = {"torch", "numpy", "safetensors", "transformers", "rich", "cyclopts", "yaml"}
+    assert heavy.isdisjoint(json.loads(python(code)))
+
+
+def best_seconds(arguments: list[str]) -> float:
+    best = float("inf")
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "scionwood", *arguments], capture_output=True, check=True)
+        best = min(best, time.perf_counter() - began)
+        if best < HELP_SECONDS:
+            break
+    return best
+
+
+def test_help_takes_less_than_three_tenths_of_a_second():
+    assert best_seconds(["--help"]) < HELP_SECONDS
+
+
+def test_help_and_the_catalogue_do_without_torch():
+    code = """
+import sys
+from scionwood.cli import command_names, run
+for arguments in [["--help"], ["methods"], *([name, "--help"] for name in command_names())]:
+    assert run(arguments) == 0, arguments
+    assert "torch" not in sys.modules, arguments
+print("without torch")
+"""
+    assert python(code).endswith("without torch\n")
