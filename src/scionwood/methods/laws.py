@@ -1,0 +1,21 @@
+"""The laws a method may claim in its record: a name and what it says, for the catalogue and for the suite.
+
+A claim is a promise that the suite keeps: for every method that the registry finds, every claimed law is run on drawn
+inputs. Two things need no claim, because every method owes them: the same inputs give the same result, and a result
+fits the request (for a selection: an index of the target's size, within the source).
+
+A family that needs another law adds a line here and a check beside the others in the suite.
+"""
+
+__all__ = ["LAWS"]
+
+LAWS: dict[str, str] = {
+    # Selections: ``choose(n, m)`` is the index of a source of size n for a target of size m.
+    "identity": "equal sizes give every index once, in order",
+    "increasing": "the index is strictly increasing: nothing is taken twice, and the order is kept",
+    "composition": "where n is a multiple of m and m of k, choosing n to m and then m to k equals choosing n to k",
+    "nested": "a smaller target takes a subset of what a larger target takes",
+    "equivariant": "permuting the scores permutes the choice: the same channels, wherever they stand",
+    "whole": "every target head is one whole source head",
+    "fair": "every source head gives the same number of channels",
+}
