@@ -1,0 +1,153 @@
+"""Make the pages that nobody writes by hand: the catalogue of methods, the command line, the table of architectures.
+
+`make docs` runs it; `python docs/generate.py` alone writes docs/_generated.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def main(folder: Path) -> None:
+    """Write every generated page; a page whose text is unchanged is left alone, so that Sphinx does not read it again."""
+    pages = {
+        "architectures.md": architectures(HERE / "architectures.json"),
+        "catalogue/index.md": catalogue_index(),
+        "command-line.md": command_line(),
+        **{f"catalogue/{family}.md": catalogue(family) for family in _families()},
+    }
+    for name, text in pages.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    for path in folder.rglob("*.md"):
+        if str(path.relative_to(folder)) not in pages:
+            path.unlink()
+
+
+def _families() -> list[str]:
+    from scionwood.methods import registry
+
+    return registry.families()
+
+
+def catalogue_index() -> str:
+    """Return the page that lists the families."""
+    from scionwood.methods import registry
+
+    lines = ["# Catalogue", "", "Every method, as its own file describes it. `scionwood methods` prints the same list."]
+    for family in registry.families():
+        lines += ["", f"## {family}", "", *_table(("method", "what it does"), _rows(registry.listing(family), family))]
+    lines += ["", "```{toctree}", ":hidden:", "", *registry.families(), "```", ""]
+    return "\n".join(lines)
+
+
+def _rows(entries: Iterable[Any], family: str) -> list[tuple[str, str]]:
+    return [(f"[`{entry.name}`]({family}.md#{_anchor(entry.name)})", entry.summary) for entry in entries]
+
+
+def _anchor(name: str) -> str:
+    return name.replace(".", "-").replace("_", "-")
+
+
+def catalogue(family: str) -> str:
+    """Return one family's page: every method's own words, its options and what its record says."""
+    from scionwood.methods import registry
+    from scionwood.methods.laws import LAWS
+    from scionwood.methods.record import Record
+
+    lines = [f"# {family}", ""]
+    for entry in registry.listing(family):
+        function = registry.load(entry.name)
+        record = Record.of(function)
+        description = importlib.import_module(function.__module__).__doc__ or function.__doc__ or ""
+        lines += [f"({_anchor(entry.name)})=", f"## {entry.name}", "", description.strip(), ""]
+        if record.options:
+            rows = [
+                (
+                    f"`{option.name}`",
+                    option.expects,
+                    "required" if option.required else f"`{option.default}`",
+                    option.help,
+                )
+                for option in record.options
+            ]
+            lines += [*_table(("option", "takes", "default", "what it does"), rows), ""]
+        facts = [f"Law *{law}*: {LAWS[law]}." for law in sorted(record.laws)]
+        if record.scores:
+            facts.append(f"Ranks by *{record.scores}* scores.")
+        if record.statistics:
+            facts.append(f"Needs the statistics {', '.join(sorted(record.statistics))}.")
+        if not record.consistent:
+            facts.append("Draws anew for every tensor: a control, not a method to use.")
+        if entry.paper:
+            facts.append(f"Paper: [arXiv:{entry.paper}](https://arxiv.org/abs/{entry.paper}).")
+        lines += [*(f"- {fact}" for fact in facts), ""]
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """Return the help of every command, as the command itself prints it."""
+    from scionwood.cli import command_names, run
+
+    lines = ["# Command line", ""]
+    for name in ["", *command_names()]:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            run([*name.split(), "--help"])
+        lines += [f"## scionwood {name}".rstrip(), "", "```text", printed.getvalue().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def architectures(source: Path) -> str:
+    """Return the table of architectures: a row for each family of the JSON file, a column for each of its figures.
+
+    The file maps a family's name to its figures, ``{"Llama": {"parameters": 1234, "coarse": 0.0, …}, …}``.
+    """
+    lines = ["# Architectures", ""]
+    if not source.is_file():
+        return "\n".join([*lines, "The table is made from measured anatomies; this build had none.", ""])
+    families: dict[str, dict[str, Any]] = json.loads(source.read_text(encoding="utf-8"))
+    columns = list(dict.fromkeys(name for figures in families.values() for name in figures))
+    rows = [(family, *(_figure(figures.get(column)) for column in columns)) for family, figures in families.items()]
+    lines += [
+        "Every family here is derived from the model's own graph; no rule names an architecture. It counts when",
+        "permuting every free axis leaves all outputs unchanged.",
+        "",
+        *_table(("family", *(column.replace("_", " ") for column in columns)), rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "**no**"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.3g}"
+        case list():
+            return ", ".join(str(item) for item in value)
+        case _:
+            return str(value)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "_generated")
