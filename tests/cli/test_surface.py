@@ -10,11 +10,11 @@ import pytest
 from scionwood.cli import application, command_names, run
 
 SURFACE = {
-    "anatomy": ["MODEL", "--json"],
+    "anatomy": ["--json", "MODEL"],
     "demo": ["NAME", "--out", "--seeds"],
     "digest": ["SOURCE", "--full", "--json"],
-    "lineage": ["SOURCE", "--json"],
-    "methods": ["FAMILY", "--json"],
+    "lineage": ["--json", "SOURCE"],
+    "methods": ["--json", "NAME"],
     "select": [
         "SOURCE",
         "--depth",

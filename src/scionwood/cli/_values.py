@@ -6,16 +6,16 @@ from typing import Any
 
 from scionwood.errors import ScionwoodError
 
-__all__ = ["assignments", "depth"]
+__all__ = ["assignments", "config_values", "depth"]
 
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 
 
-def assignments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Return ``name=value`` pairs as a dict; a value is JSON, else the string itself.
+def assignments(flag: str, pairs: Iterable[str]) -> dict[str, str]:
+    """Return ``name=value`` pairs as a dict of strings.
 
-    >>> assignments("--set", ["hidden_size=256", "layer_norm_eps=1e-6", "depths=[3, 3]", "hidden_act=gelu"])
-    {'hidden_size': 256, 'layer_norm_eps': 1e-06, 'depths': [3, 3], 'hidden_act': 'gelu'}
+    >>> assignments("--option", ["arithmetic=float32"])
+    {'arithmetic': 'float32'}
 
     Every pair without a name or without ``=`` is named, and so is a name given twice.
 
@@ -26,11 +26,10 @@ def assignments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
       - '=3' has no name
     Hint: for example --set hidden_size=256
     """
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     problems = []
     for pair in pairs:
-        name, equals, text = pair.partition("=")
-        name = name.strip()
+        name, equals, text = (part.strip() for part in pair.partition("="))
         if not equals:
             problems.append(f"{pair!r} has no '='")
         elif not name:
@@ -38,11 +37,20 @@ def assignments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
         elif name in found:
             problems.append(f"{name!r} is given twice")
         else:
-            found[name] = value(text.strip())
+            found[name] = text
     if problems:
         message = f"{flag} takes name=value"
         raise ScionwoodError(message, problems=problems, hint=f"for example {flag} hidden_size=256")
     return found
+
+
+def config_values(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the pairs of ``--set`` with their values as config.json would hold them.
+
+    >>> config_values(["hidden_size=256", "layer_norm_eps=1e-6", "depths=[3, 3]", "hidden_act=gelu"])
+    {'hidden_size': 256, 'layer_norm_eps': 1e-06, 'depths': [3, 3], 'hidden_act': 'gelu'}
+    """
+    return {name: value(text) for name, text in assignments("--set", pairs).items()}
 
 
 def value(text: str) -> Any:

@@ -56,11 +56,11 @@ def command(
     dry_run
         Print the ledger and write nothing.
     """
-    from scionwood.cli._values import assignments
-    from scionwood.cli._values import depth as parse_depth
+    from scionwood.cli import _values
     from scionwood.errors import ScionwoodError
 
-    sizes, options = assignments("--set", set), assignments("--option", option)
+    sizes = _values.config_values(set)
+    options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     if out is None and not dry_run:
         message = "--out says where to write, and is missing"
         raise ScionwoodError(message, hint="give --out FOLDER, or --dry-run to see what would be selected")
@@ -76,7 +76,7 @@ def command(
         like=like,
         set=sizes or None,
         method=method,
-        depth=parse_depth(depth),
+        depth=_values.depth(depth),
         seed=seed,
         options=options,
     )
