@@ -207,12 +207,12 @@ def json_schema(options: Sequence[Option]) -> dict[str, Any]:
     return schema
 
 
-def _convert(annotation: Any, value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912  (one branch for each annotation)
+def _convert(annotation: Any, value: Any) -> Any:
     """Convert a value to an annotation, or raise a ValueError whose words the caller replaces."""
     origin, arguments = get_origin(annotation), _parts(annotation)
     if origin is Annotated:
         converted = _convert(arguments[0], value)
-        if converted is not None and any(converted not in mark for mark in _bounds(annotation)):
+        if any(converted not in mark for mark in _bounds(annotation)):
             raise ValueError
         return converted
     if origin is Literal:
@@ -268,7 +268,7 @@ def _convert_array(arguments: Sequence[Any], value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.strip("[]()").split(",") if part.strip()]
     if not isinstance(value, Sequence):
-        raise ValueError
+        raise ValueError  # noqa: TRY004  (a value that does not fit, as the others)
     if len(arguments) > 1 and arguments[-1] is not Ellipsis:
         return tuple(_convert(annotation, item) for annotation, item in zip(arguments, value, strict=True))
     return tuple(_convert(arguments[0], item) for item in value)
@@ -314,6 +314,8 @@ def _json(annotation: Any) -> dict[str, Any]:
     """Translate an annotation to JSON schema; a TypeError says that it is not understood."""
     origin, arguments = get_origin(annotation), _parts(annotation)
     if origin is Annotated:
+        if _bounds(annotation) and arguments[0] not in (int, float):
+            raise TypeError(f"bounds stand around int or float, not around {arguments[0]!r}")
         bounds = (mark.json() for mark in _bounds(annotation))
         return _json(arguments[0]) | {word: bound for each in bounds for word, bound in each.items()}
     if origin is Literal:

@@ -192,7 +192,7 @@ def method(
             resizes=frozenset(resizes),
             scores=scores,
         )
-        function.__record__ = record  # type: ignore[attr-defined]
+        setattr(function, "__record__", record)  # noqa: B010  (a function has no such attribute for a type checker)
         return function
 
     return attach

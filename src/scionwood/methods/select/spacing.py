@@ -8,7 +8,7 @@ from torch import Tensor
 
 from scionwood.errors import MethodError
 
-__all__ = ["flat", "spread", "strided"]
+__all__ = ["flat", "outer_product", "spread", "strided"]
 
 
 def flat(source: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
@@ -53,6 +53,18 @@ def spread(n: int, m: int) -> Tensor:
     numerator = torch.arange(m) * (n - 1)
     quotient, twice = numerator // (m - 1), 2 * (numerator % (m - 1))
     return quotient + ((twice > m - 1) | ((twice == m - 1) & (quotient % 2 == 1)))
+
+
+def outer_product(indices: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    """Return the flat indices of a product of axes, of each axis those given.
+
+    >>> outer_product([torch.tensor([1]), torch.tensor([0, 2])], (2, 3)).tolist()
+    [3, 5]
+    """
+    grid = torch.arange(math.prod(sizes)).view(*sizes)
+    for dim, index in enumerate(indices):
+        grid = grid.index_select(dim, index)
+    return grid.flatten()
 
 
 def _show(sizes: Sequence[int]) -> str:
