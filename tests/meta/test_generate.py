@@ -1,0 +1,63 @@
+"""The pages that docs/generate.py makes say what the code says."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from scionwood.methods import registry
+
+SOURCE = Path(__file__).parents[2] / "docs" / "generate.py"
+
+
+@pytest.fixture(scope="module")
+def generate():
+    spec = importlib.util.spec_from_file_location("docs_generate", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_method_has_its_section_and_every_option_its_row(generate):
+    for family in registry.families():
+        page = generate.catalogue(family)
+        for entry in registry.listing(family):
+            assert f"\n## {entry.name}\n" in page
+            assert entry.summary in page
+            for option in registry.load(entry.name).__record__.options:
+                assert f"| `{option.name}` | " in page
+
+
+def test_every_command_has_its_section(generate):
+    from scionwood.cli import command_names
+
+    page = generate.command_line()
+    for name in command_names():
+        assert f"\n## scionwood {name}\n" in page
+
+
+def test_the_table_of_architectures_has_a_row_for_each(generate, tmp_path):
+    source = tmp_path / "architectures.json"
+    source.write_text(json.dumps({"Llama": {"parameters": 12345, "symmetric": True}, "GPT-2": {"coarse": 0.0}}))
+    page = generate.architectures(source)
+    assert "| family | parameters | symmetric | coarse |" in page
+    assert "| Llama | 12,345 | yes |  |" in page
+    assert "| GPT-2 |  |  | 0 |" in page
+
+
+def test_without_measurements_the_page_says_so(generate, tmp_path):
+    assert "this build had none" in generate.architectures(tmp_path / "missing.json")
+
+
+def test_pages_are_written_once_and_stale_ones_removed(generate, tmp_path):
+    generate.main(tmp_path)
+    index = tmp_path / "catalogue" / "index.md"
+    written = index.stat().st_mtime_ns
+    stale = tmp_path / "catalogue" / "gone.md"
+    stale.touch()
+    generate.main(tmp_path)
+    assert index.stat().st_mtime_ns == written
+    assert not stale.exists()
