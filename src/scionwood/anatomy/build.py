@@ -1,0 +1,319 @@
+"""Building a model to look at: from a config, on the meta device, with example inputs; nothing is allocated and nothing downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from scionwood.errors import AnatomyError, nearest
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from transformers import PretrainedConfig
+
+__all__ = ["Model", "from_config", "from_factory", "from_module"]
+
+TEXT_LENGTH = 7
+AUDIO_LENGTH = 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A module with example inputs, ready to be traced.
+
+    Attributes:
+        module: the module, in evaluation mode; on the meta device when it was built from a config.
+        inputs: example inputs, by position and by name, on the module's device; their values do not matter.
+        program: the module, exported for these inputs.
+        constants: the values of buffers that no checkpoint stores (rotary frequencies), by name, where they are known.
+        config: the config it was built from, or nothing.
+        source: how to name it in messages.
+        rebuild: makes the module anew with weights of its own, on the CPU.
+    """
+
+    module: nn.Module
+    inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    program: ExportedProgram
+    constants: Mapping[str, Tensor]
+    config: Any
+    source: str
+    rebuild: Callable[[], nn.Module]
+
+
+def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "config") -> Model:
+    """Build the model that a transformers config describes, on the meta device.
+
+    The class is the first of ``architectures`` that transformers has, else the family's base model. Configs that would run code of
+    their own are refused.
+
+    Raises:
+        AnatomyError: the family is unknown, asks for remote code, or cannot be built with these sizes.
+    """
+    from transformers import PretrainedConfig
+
+    settings = config if isinstance(config, PretrainedConfig) else _settings(dict(config), source)
+    settings = copy.deepcopy(settings)
+    _without_cache(settings)
+    model_class = _model_class(settings, source)
+
+    def build() -> nn.Module:
+        return model_class(copy.deepcopy(settings)).eval()
+
+    try:
+        with torch.device("meta"):
+            module = build()
+    except AnatomyError:
+        raise
+    except Exception as error:
+        raise AnatomyError(
+            f"{source}: {model_class.__name__} cannot be built from this config: {_first_line(error)}",
+            hint="check the sizes: head counts must divide widths, and every size the family needs must be there",
+        ) from error
+    failures: list[str] = []
+    for inputs in _example_inputs(module, settings):
+        try:
+            program = export(module, (), inputs)
+        except Exception as error:  # noqa: BLE001 - any failure means: try the next kind of input
+            failures.append(f"with {', '.join(inputs)}: {_first_line(error)}")
+            continue
+        return Model(module, ((), inputs), program, _constants(module), settings, source, build)
+    raise AnatomyError(
+        f"{source}: {model_class.__name__} takes none of the example inputs scionwood knows to make",
+        problems=failures,
+        hint="give a factory instead: package.module:function, returning the module and its example inputs",
+    )
+
+
+def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
+    from transformers import CONFIG_MAPPING, PretrainedConfig
+
+    family = config.get("model_type")
+    if not isinstance(family, str) or family not in CONFIG_MAPPING:
+        if "auto_map" in config:
+            raise AnatomyError(
+                f"{source}: the config asks for code of its own (auto_map), which scionwood does not run",
+                hint="import the model's class yourself and give a factory: package.module:function",
+            )
+        known = sorted(CONFIG_MAPPING.keys())
+        if family is None:
+            raise AnatomyError(f"{source}: the config names no model_type", hint="a transformers config.json says which family it is")
+        raise AnatomyError(f"{source}: transformers knows no model_type {family!r}{nearest(str(family), known)}")
+    try:
+        settings = CONFIG_MAPPING[family].from_dict(config)
+    except Exception as error:
+        raise AnatomyError(f"{source}: the config of a {family} is not valid: {_first_line(error)}") from error
+    assert isinstance(settings, PretrainedConfig)
+    return settings
+
+
+def _model_class(settings: PretrainedConfig, source: str) -> type[nn.Module]:
+    import transformers
+    from transformers import AutoModel
+
+    for name in settings.architectures or ():
+        found = getattr(transformers, name, None)
+        if isinstance(found, type) and issubclass(found, nn.Module):
+            return found
+    try:
+        return AutoModel._model_mapping[type(settings)]  # noqa: SLF001 - the public call would build the weights
+    except KeyError:
+        raise AnatomyError(f"{source}: transformers has no model for {type(settings).__name__}") from None
+
+
+def _without_cache(settings: PretrainedConfig) -> None:
+    """Caches are outputs that say nothing about the weights."""
+    for part in (settings, *(getattr(settings, name, None) for name in getattr(settings, "sub_configs", ()))):
+        if part is not None and getattr(part, "use_cache", None):
+            part.use_cache = False
+
+
+def _constants(module: nn.Module) -> dict[str, Tensor]:
+    """Give buffers that no checkpoint stores their values: the model's own initialisation sets them."""
+    from transformers import PreTrainedModel
+
+    stored = set(module.state_dict(keep_vars=True))
+    found: dict[str, Tensor] = {}
+    for path, part in module.named_modules():
+        own = {name: buffer for name, buffer in part.named_buffers(recurse=False) if f"{path}.{name}".lstrip(".") not in stored}
+        if not own:
+            continue
+        copied = copy.copy(part)
+        copied._buffers = {  # noqa: SLF001 - a shallow twin of the module whose buffers are real
+            name: torch.full_like(b, -1, device="cpu") if name in own and b is not None else b for name, b in part._buffers.items()
+        }
+        owners = [parent for prefix, parent in module.named_modules() if isinstance(parent, PreTrainedModel) and path.startswith(prefix)]
+        with contextlib.suppress(Exception), torch.no_grad(), _silence():
+            owners[-1]._init_weights(copied)  # noqa: SLF001 - what from_pretrained itself calls for such buffers
+            for name in own:
+                value = copied._buffers[name]
+                if value is not None and not bool((value == -1).all()):
+                    found[f"{path}.{name}".lstrip(".")] = value
+    return found
+
+
+def _example_inputs(module: nn.Module, settings: PretrainedConfig) -> Iterator[dict[str, Tensor]]:
+    """Sets of inputs to try, the richest first; what the forward's signature names decides which."""
+    takes = inspect.signature(module.forward).parameters
+    main = getattr(module, "main_input_name", "input_ids")
+    makers: dict[str, Callable[[], Iterator[Tensor]]] = {
+        "input_ids": lambda: iter([_text()]),
+        "pixel_values": lambda: _pictures(settings),
+        "input_values": lambda: _sounds(settings),
+        "input_features": lambda: _spectrograms(settings),
+    }
+    present = [name for name in makers if name in takes]
+    choices = [present, [main], *[[name] for name in present]]
+    seen: list[list[str]] = []
+    for names in choices:
+        names = [name for name in names if name in makers]
+        if not names or names in seen:
+            continue
+        seen.append(names)
+        for combination in _products([list(makers[name]()) for name in names]):
+            inputs = dict(zip(names, combination, strict=True))
+            if "decoder_input_ids" in takes and getattr(settings, "is_encoder_decoder", False):
+                inputs["decoder_input_ids"] = _text(TEXT_LENGTH - 2)
+            yield inputs
+
+
+def _products(lists: Sequence[Sequence[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
+    if not lists:
+        yield ()
+        return
+    for first in lists[0]:
+        for rest in _products(lists[1:]):
+            yield (first, *rest)
+
+
+def _text(length: int = TEXT_LENGTH) -> Tensor:
+    return torch.zeros(2, length, dtype=torch.long, device="meta")
+
+
+def _find(settings: PretrainedConfig, name: str) -> Any:
+    """A setting of the config or of one of its parts."""
+    for part in (settings, *(getattr(settings, sub, None) for sub in getattr(settings, "sub_configs", ()))):
+        value = getattr(part, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def _pictures(settings: PretrainedConfig) -> Iterator[Tensor]:
+    size = _find(settings, "image_size")
+    channels = _find(settings, "num_channels") or 3
+    sizes = [tuple(size) if isinstance(size, (list, tuple)) else (size, size)] if size else []
+    for height, width in dict.fromkeys([*sizes, (64, 64), (224, 224)]):
+        yield torch.zeros(2, channels, height, width, device="meta")
+        frames = _find(settings, "num_frames")
+        if frames:
+            yield torch.zeros(2, frames, channels, height, width, device="meta")
+
+
+def _sounds(settings: PretrainedConfig) -> Iterator[Tensor]:
+    bins, length = _find(settings, "num_mel_bins"), _find(settings, "max_length")
+    if bins and length:
+        yield torch.zeros(2, length, bins, device="meta")
+    yield torch.zeros(2, AUDIO_LENGTH, device="meta")
+    yield torch.zeros(2, 1, AUDIO_LENGTH, device="meta")
+
+
+def _spectrograms(settings: PretrainedConfig) -> Iterator[Tensor]:
+    bins = _find(settings, "num_mel_bins") or _find(settings, "feature_size") or _find(settings, "input_feat_per_channel") or 80
+    positions = _find(settings, "max_source_positions")
+    if positions:
+        yield torch.zeros(2, bins, 2 * positions, device="meta")
+    yield torch.zeros(2, 64, bins, device="meta")
+    yield torch.zeros(2, bins, 64, device="meta")
+
+
+def from_module(module: nn.Module, inputs: object, source: str | None = None) -> Model:
+    """Wrap a module of any kind with its example inputs: a tensor, a tuple (by position) or a dict (by name)."""
+    if isinstance(inputs, Mapping):
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {str(name): value for name, value in inputs.items()}
+    else:
+        args, kwargs = (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
+    stored = set(module.state_dict(keep_vars=True))
+    constants = {name: buffer for name, buffer in module.named_buffers() if name not in stored}
+    module = module.eval()
+    named = source or type(module).__name__
+    try:
+        program = export(module, args, kwargs)
+    except Exception as error:
+        raise AnatomyError(
+            f"{named} cannot be exported: {type(error).__name__}: {_first_line(error)}",
+            hint="give example inputs that its forward takes; control flow must not depend on the values of tensors",
+        ) from error
+    return Model(module, (args, kwargs), program, constants, None, named, lambda: copy.deepcopy(module))
+
+
+def export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
+    """Export a module's graph for these inputs; nothing is computed."""
+    with _silence(), torch.no_grad():
+        return torch.export.export(module, args, kwargs, strict=False)
+
+
+def from_factory(name: str) -> Model:
+    """Call ``package.module:function``; it returns a module and its example inputs. The current directory is importable.
+
+    Raises:
+        AnatomyError: the module cannot be imported, lacks the function, or the function returns something else.
+    """
+    path, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        home = importlib.import_module(path)
+    except ImportError as error:
+        raise AnatomyError(f"{name}: cannot import {path!r}: {error}", hint="run from the folder that holds the package") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    factory = getattr(home, attribute, None)
+    if not callable(factory):
+        public = [n for n in vars(home) if not n.startswith("_")]
+        raise AnatomyError(f"{name}: {path!r} has no function {attribute!r}{nearest(attribute, public)}")
+    try:
+        made = factory()
+    except Exception as error:
+        raise AnatomyError(f"{name}: the factory failed: {type(error).__name__}: {_first_line(error)}") from error
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module)):
+        raise AnatomyError(
+            f"{name}: the factory returned {type(made).__name__}",
+            hint="return (module, example_inputs), the inputs as a tuple or a dict",
+        )
+    model = from_module(made[0], made[1], name)
+    return dataclasses.replace(model, rebuild=lambda: factory()[0].eval())
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Trying inputs is no place for a library's warnings."""
+    import logging
+    import warnings
+
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,173 @@
+"""Indexing: an index names positions, so the dimension it points into is an input, a positional table, or labelled."""
+
+from __future__ import annotations
+
+from scionwood.anatomy.atoms import Dim, size_of, tag
+from scionwood.anatomy.walk import Call, Value
+
+
+def _pointed(call: Call, dim: Dim, index: Value) -> None:
+    """A dimension is looked up by an index: free if the index holds its own labels, else the index decides what each row means."""
+    if index.labels is not None and size_of(index.labels) == size_of(dim) and not index.constant:
+        call.walk.unify(index.labels, dim)
+        return
+    call.walk.forget_labels(index)
+    tag(dim, "vocab" if index.tokens else "positions" if index.constant else "table")
+    call.walk.pin(dim, "positional" if index.constant else "input")
+
+
+def _embedding(call: Call) -> Value:
+    weight, indices = call["weight"], call["indices"]
+    rows, width = weight.dims
+    _pointed(call, rows, indices)
+    if weight.origin is not None:
+        call.walk.roles.extend([(weight.origin, rows, "reads"), (weight.origin, width, "writes")])
+    return Value([*indices.dims, width])
+
+
+def _index(call: Call) -> Value:
+    """``x[i, :, j]``: indexed dimensions give way to the index's own, in place if adjacent, else in front."""
+    value: Value = call["self"]
+    indices: list[Value | None] = [*call["indices"], *[None] * (len(value.dims) - len(call["indices"]))]
+    at = [place for place, index in enumerate(indices) if index is not None]
+    given = [index for index in indices if index is not None]
+    for place in at:
+        index = indices[place]
+        assert index is not None
+        _pointed(call, value.dims[place], index)
+    if value.origin is not None:
+        call.walk.roles.extend((value.origin, value.dims[place], "reads") for place in at)
+        call.walk.roles.extend((value.origin, dim, "writes") for place, dim in enumerate(value.dims) if place not in at)
+    rank = max(len(index.dims) for index in given)
+    looked_up = call.walk.align(given, rank)
+    rest = [dim for place, dim in enumerate(value.dims) if place not in at]
+    front = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
+    return Value([*rest[:front], *looked_up, *rest[front:]], constant=value.constant and all(i.constant for i in given))
+
+
+def _index_select(call: Call) -> Value:
+    value, index = call["self"], call["index"]
+    place = call.dim()
+    _pointed(call, value.dims[place], index)
+    return Value([*value.dims[:place], index.dims[0] if index.dims else (), *value.dims[place + 1 :]])
+
+
+def _gather(call: Call) -> Value:
+    """One index along a dimension for each position of the others, which are shared as far as they agree in size."""
+    value, index = call["self"], call["index"]
+    place = call.dim()
+    _pointed(call, value.dims[place], index)
+    for other, (mine, theirs) in enumerate(zip(value.dims, index.dims, strict=True)):
+        if other == place:
+            continue
+        if size_of(mine) == size_of(theirs):
+            call.walk.unify(mine, theirs)
+        else:
+            call.walk.pin(mine, "positional")
+    return Value(list(index.dims))
+
+
+def _scatter(call: Call) -> Value:
+    """Written at indices along a dimension: the result has the dimensions of what is written into."""
+    value, index = call["self"], call["index"]
+    place = call.dim()
+    source = call.get("src") if isinstance(call.get("src"), Value) else None
+    if index.labels is not None and size_of(index.labels) == size_of(value.dims[place]):
+        call.walk.unify(index.labels, value.dims[place])
+    else:
+        _pointed(call, value.dims[place], index)
+    for other, mine in enumerate(value.dims):
+        if other == place:
+            continue
+        for part in (index, source):
+            if part is None or other >= len(part.dims):
+                continue
+            if size_of(mine) == size_of(part.dims[other]):
+                call.walk.unify(mine, part.dims[other])
+            else:
+                call.walk.pin(mine, "positional")
+                call.walk.pin(part.dims[other], "positional")
+    return Value(list(value.dims), constant=value.constant and index.constant)
+
+
+def _index_add(call: Call) -> Value:
+    value, index, source = call["self"], call["index"], call["source"]
+    place = call.dim()
+    _pointed(call, value.dims[place], index)
+    for other, (mine, theirs) in enumerate(zip(value.dims, source.dims, strict=True)):
+        if other != place:
+            call.walk.unify(mine, theirs)
+    return Value(list(value.dims))
+
+
+def _index_put(call: Call) -> Value:
+    value: Value = call["self"]
+    for place, index in enumerate(call["indices"]):
+        if index is not None:
+            _pointed(call, value.dims[place], index)
+    written: Value = call["values"]
+    call.walk.forget_labels(written)
+    rest = [dim for place, dim in enumerate(value.dims) if place >= len(call["indices"]) or call["indices"][place] is None]
+    for mine, theirs in zip(reversed(rest), reversed(written.dims), strict=False):
+        if size_of(mine) == size_of(theirs):
+            call.walk.unify(mine, theirs)
+    return Value(list(value.dims))
+
+
+def _top(call: Call) -> list[Value]:
+    """``topk`` and ``kthvalue``: the values come in an order of their own; the indices are labels of the dimension."""
+    value: Value = call["self"]
+    place = call.dim()
+    size = call.result[0].shape[place] if call.result[0].dim() == len(value.dims) else 1
+    kept = call.walk.fresh(size, "positional")
+    dims = [*value.dims[:place], kept, *value.dims[place + 1 :]]
+    if call.result[0].dim() < len(value.dims):
+        del dims[place]
+    return [Value(list(dims)), Value(list(dims), labels=value.dims[place])]
+
+
+def _sort(call: Call) -> list[Value]:
+    """Sorted values keep their labels; where each stood is a label of the dimension that was sorted."""
+    value: Value = call["self"]
+    place = call.dim() if "dim" in call else len(value.dims) - 1
+    dims = [*value.dims[:place], call.walk.fresh(call.result[0].shape[place], "positional"), *value.dims[place + 1 :]]
+    return [Value(list(dims), labels=value.labels), Value(list(dims), labels=value.dims[place])]
+
+
+def _argsort(call: Call) -> Value:
+    value: Value = call["self"]
+    place = call.dim()
+    dims = [*value.dims[:place], call.walk.fresh(call.shape[place], "positional"), *value.dims[place + 1 :]]
+    return Value(dims, labels=value.dims[place])
+
+
+def _counts(call: Call) -> Value:
+    """How often each label occurs, label by label: ``histc`` over all of them, or ``bincount``."""
+    value: Value = call["self"]
+    size = call.shape[0]
+    whole = "bins" not in call or (call["bins"] == size and float(call["min"]) == 0 and float(call["max"]) in (size, size - 1))
+    if value.labels is not None and size_of(value.labels) == size and whole:
+        return Value([value.labels], counts=True)
+    call.walk.forget_labels(value)
+    return Value([call.walk.fresh(size, "positional")])
+
+
+RULES = {
+    "embedding": _embedding,
+    "index": _index,
+    "index_select": _index_select,
+    "gather": _gather,
+    "scatter": _scatter,
+    "scatter_add": _scatter,
+    "scatter_reduce": _scatter,
+    "index_add": _index_add,
+    "index_put": _index_put,
+    "topk": _top,
+    "kthvalue": _top,
+    "sort": _sort,
+    "argsort": _argsort,
+    "histc": _counts,
+    "bincount": _counts,
+}
+
+KEEP_LABELS = frozenset({"embedding", "index", "index_select", "gather", "scatter", "scatter_add", "sort", "histc", "bincount", "index_put"})

@@ -1,0 +1,198 @@
+"""The proof of an anatomy: permuting an axis it calls free, everywhere at once, must leave the model's function unchanged."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from scionwood.anatomy.anatomy import Anatomy, flat_index
+from scionwood.anatomy.build import Model
+from scionwood.errors import SymmetryError
+
+__all__ = ["Symmetry", "verify"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Symmetry:
+    """What the check of one axis found.
+
+    Attributes:
+        axis: its name.
+        kind: its kind: ``free``, or ``output``, whose permutation must come out as the same permutation of the outputs.
+        error: the largest difference over all outputs, relative to the largest output.
+        effect: the same when only one of the tensors that have the axis is permuted (the outputs, where only one has it): how much a
+            mistake would have shown.
+    """
+
+    axis: str
+    kind: str
+    error: float
+    effect: float
+
+
+def verify(model: Model, anatomy: Anatomy, *, seed: int = 0, tolerance: float = 1e-5, axes: Sequence[str] | None = None) -> list[Symmetry]:
+    """Permute every free axis, and every output axis, and compare all outputs.
+
+    The weights are random, norms and biases and running statistics included, so that nothing hides behind a zero or a one. It runs in
+    float64 where the model's code allows it.
+
+    Args:
+        model: what the anatomy was derived from; built anew with real weights, so keep its sizes small.
+        anatomy: the claim to check.
+        seed: of the weights, the inputs and the permutations.
+        tolerance: the largest difference allowed, relative to the largest output.
+        axes: only these; by default all free and output axes.
+
+    Returns:
+        One entry for each axis that was checked.
+
+    Raises:
+        SymmetryError: some axis is no symmetry; lists every one with its error.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    module = model.rebuild().eval()
+    randomize(module, generator)
+    args, kwargs = pytree.tree_map_only(Tensor, lambda t: _random_input(t, module, generator), model.inputs)
+    module, args, kwargs = _widest(module, args, kwargs)
+    reference = _outputs(module, args, kwargs)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    wanted = list(axes) if axes is not None else [n for n, a in anatomy.axes.items() if a.kind in ("free", "output") and a.parts is None]
+    results = []
+    for name in wanted:
+        axis = anatomy.axes[name]
+        permutation = _derangement(axis.size, generator)
+        moved = _permuted(anatomy, before, name, permutation)
+        if not moved:
+            continue
+        expected = _expected(anatomy, reference, name, permutation)
+        error = _difference(_with(module, before, moved, args, kwargs), expected)
+        alone = [{tensor: value} for tensor, value in moved.items()][:3] if len(moved) > 1 else []
+        effect = max((_difference(_with(module, before, one, args, kwargs), expected) for one in alone), default=_difference(reference, expected))
+        results.append(Symmetry(name, axis.kind, error, effect))
+    module.load_state_dict(before)
+    broken = [r for r in results if not r.error <= tolerance]
+    if broken:
+        raise SymmetryError(
+            f"{anatomy.source}: {len(broken)} of {len(results)} axes are no symmetry of the model",
+            problems=[f"{r.axis} (size {anatomy.axes[r.axis].size}, {r.kind}): outputs differ by {r.error:.2g}" for r in broken],
+        )
+    return results
+
+
+def randomize(module: nn.Module, generator: torch.Generator) -> None:
+    """Give every floating-point parameter and stored buffer random values on the scale that keeps signals alive."""
+    seen: set[int] = set()
+    stored = module.state_dict(keep_vars=True)
+    buffers = {name for name, _ in module.named_buffers()}
+    with torch.no_grad():
+        for name, tensor in stored.items():
+            if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.data_ptr() in seen:
+                continue
+            seen.add(tensor.data_ptr())
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor.dtype)
+            if tensor.dim() >= 2 and min(tensor.shape[:2]) > 1:
+                tensor.copy_(noise * (2 * tensor.shape[0] / tensor.numel()) ** 0.5)
+            elif name in buffers:
+                # Running variances must stay positive, and no other buffer minds.
+                tensor.copy_((tensor + 0.3 * noise).abs() + 0.1)
+            else:
+                tensor.copy_(tensor.nan_to_num(0, 0, 0).clamp(-3, 3) + 0.3 * noise)
+
+
+def _random_input(example: Tensor, module: nn.Module, generator: torch.Generator) -> Tensor:
+    if example.is_floating_point():
+        return torch.randn(example.shape, generator=generator)
+    if not example.is_meta and example.numel() and bool((example != 0).any()):
+        return example
+    return torch.randint(3, _smallest_vocabulary(module), example.shape, generator=generator)
+
+
+def _smallest_vocabulary(module: nn.Module) -> int:
+    config: Any = getattr(module, "config", None)
+    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", ()))]
+    sizes = [part.vocab_size for part in parts if isinstance(getattr(part, "vocab_size", None), int)]
+    return max(4, min([*sizes, 64]))
+
+
+def _widest(module: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any, Any]:
+    """Float64 where the model's own code allows it: some cast to float32 in the middle and then cannot add the two."""
+    wide = copy.deepcopy(module).double()
+    wide_args, wide_kwargs = pytree.tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, (args, kwargs))
+    try:
+        _outputs(wide, wide_args, wide_kwargs)
+    except RuntimeError:
+        return module, args, kwargs
+    return wide, wide_args, wide_kwargs
+
+
+def _outputs(module: nn.Module, args: Any, kwargs: Any) -> list[Tensor]:
+    with torch.no_grad():
+        torch.manual_seed(0)
+        return [leaf for leaf in pytree.tree_leaves(module(*args, **kwargs)) if isinstance(leaf, Tensor)]
+
+
+def _derangement(size: int, generator: torch.Generator) -> Tensor:
+    """A random permutation that moves something."""
+    while True:
+        permutation = torch.randperm(size, generator=generator)
+        if size < 2 or not torch.equal(permutation, torch.arange(size)):
+            return permutation
+
+
+def _permuted(anatomy: Anatomy, state: dict[str, Tensor], name: str, permutation: Tensor) -> dict[str, Tensor]:
+    moved: dict[str, Tensor] = {}
+
+    def choose(axis: str) -> Tensor:
+        return permutation if axis == name else torch.arange(anatomy.axes[axis].size)
+
+    for tensor_name, place in anatomy.occurrences(name):
+        current = moved.get(tensor_name, state[tensor_name])
+        index = flat_index(anatomy, anatomy.tensors[tensor_name].dims[place], choose)
+        moved[tensor_name] = current.index_select(place, index)
+    return moved
+
+
+def _expected(anatomy: Anatomy, reference: list[Tensor], name: str, permutation: Tensor) -> list[Tensor]:
+    def choose(axis: str) -> Tensor:
+        return permutation if axis == name else torch.arange(anatomy.axes[axis].size)
+
+    result = []
+    for tensor, dims in zip(reference, anatomy.outputs, strict=True):
+        expected = tensor
+        for place, dim in enumerate(dims):
+            if name in anatomy.leaves(dim):
+                expected = expected.index_select(place, flat_index(anatomy, dim, choose))
+        result.append(expected)
+    return result
+
+
+def _with(module: nn.Module, state: dict[str, Tensor], moved: dict[str, Tensor], args: Any, kwargs: Any) -> list[Tensor]:
+    current = module.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, value in moved.items():
+            current[name].copy_(value)
+        try:
+            return _outputs(module, args, kwargs)
+        finally:
+            for name in moved:
+                current[name].copy_(state[name])
+
+
+def _difference(found: list[Tensor], expected: list[Tensor]) -> float:
+    worst = 0.0
+    for mine, theirs in zip(found, expected, strict=True):
+        if theirs.numel() == 0:
+            continue
+        if not theirs.is_floating_point():
+            worst = max(worst, float((mine != theirs).any()))
+            continue
+        scale = max(theirs.abs().max().item(), 1e-12)
+        gap = (mine - theirs).abs().max().item() / scale
+        worst = max(worst, gap if gap == gap else float("inf"))
+    return worst
