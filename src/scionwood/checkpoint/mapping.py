@@ -1,0 +1,117 @@
+"""Files mapped into memory, read-only: the pages belong to the file, not to the process."""
+
+import mmap
+import os
+import threading
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scionwood.errors import SourceError
+
+__all__ = ["MappedFile"]
+
+# A mapping holds a file descriptor for as long as it lives (Python 3.11 cannot drop it), and a shell grants 1024.
+MOST_MAPPINGS = 256
+
+_mapped: "deque[weakref.ref[MappedFile]]" = deque()
+_lock = threading.Lock()
+
+
+class _Pages:
+    """The mapped bytes as an array that torch takes without a copy and without its warning of read-only buffers."""
+
+    def __init__(self, pages: mmap.mmap) -> None:
+        address = np.frombuffer(pages, dtype=np.uint8).ctypes.data
+        self.pages = pages
+        self.__array_interface__: dict[str, Any] = {
+            "version": 3,
+            "shape": (len(pages),),
+            "typestr": "|u1",
+            "data": (address, False),
+        }
+
+
+class MappedFile:
+    """A file whose bytes are read through a shared, read-only mapping.
+
+    The file is mapped when first read. At most 256 files stay mapped for good; further ones take the place of the
+    oldest, and are mapped again when needed. A file that changed in between is refused.
+
+    Args:
+        path: the file.
+
+    Raises:
+        SourceError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+        self.size = status.st_size
+        self._identity = _identity(status)
+        self._pages: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        return f"MappedFile({str(self.path)!r}, {self.size:,} bytes)"
+
+    def bytes(self, start: int, stop: int) -> bytes:
+        """Return a copy of the bytes ``[start, stop)``."""
+        return self._map()[start:stop].tobytes() if stop > start else b""
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """Return the bytes ``[start, stop)`` without copying them."""
+        return self._map().data[start:stop] if stop > start else memoryview(b"")
+
+    def tensor(self, start: int, count: int, dtype: torch.dtype) -> Tensor:
+        """Return ``count`` elements from byte ``start`` on, as a flat tensor.
+
+        Zero copy where ``start`` is a multiple of the element's size, else copied. The pages are read-only:
+        writing into the tensor ends the process with a segmentation fault.
+        """
+        if count == 0:
+            return torch.empty(0, dtype=dtype)
+        pages = self._map()
+        if start % dtype.itemsize:
+            return (
+                torch.frombuffer(pages, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
+                .clone()
+                .view(dtype)
+            )
+        return torch.frombuffer(pages, dtype=dtype, count=count, offset=start)
+
+    def _map(self) -> np.ndarray:
+        pages = self._pages
+        if pages is not None:
+            return pages
+        with _lock:
+            if self._pages is None:
+                self._pages = np.asarray(_Pages(self._open()))
+                _mapped.append(weakref.ref(self))
+                while len(_mapped) > MOST_MAPPINGS:
+                    oldest = _mapped.popleft()()
+                    if oldest is not None:
+                        oldest._pages = None
+            return self._pages
+
+    def _open(self) -> mmap.mmap:
+        try:
+            with open(self.path, "rb") as file:
+                if _identity(os.fstat(file.fileno())) != self._identity:
+                    raise SourceError(f"{self.path} changed after it was opened.", hint="Open it again.")
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise SourceError(f"{self.path} cannot be read: {reason}.") from None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

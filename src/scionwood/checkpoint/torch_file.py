@@ -1,0 +1,89 @@
+"""Files that torch.save wrote: read as data, never run."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scionwood.checkpoint.memory import stripped_names, tied_tensors
+from scionwood.checkpoint.tensor import LazyTensor
+from scionwood.errors import SourceError, nearest
+
+__all__ = ["TORCH_SUFFIXES", "read_torch_file"]
+
+TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def read_torch_file(path: Path, entry: str | None = None) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+    """Return the tensors and ties of a file that ``torch.save`` wrote, memory-mapped.
+
+    Args:
+        path: the file.
+        entry: the key under which a training checkpoint keeps the weights. Found by itself where just one of the
+            file's entries is a mapping of tensors.
+
+    Raises:
+        SourceError: the file would run code, is damaged, or does not hold a state dict.
+    """
+    value = _load(path)
+    if entry is not None:
+        value = _entry(path, value, entry)
+    elif not _is_state_dict(value):
+        value = _only_state_dict(path, value)
+    return tied_tensors(stripped_names(value, str(path)), str(path))
+
+
+def _load(path: Path) -> Any:
+    try:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            # Files older than torch 1.6 are not zip archives and cannot be mapped; they are read whole, still as data.
+            if "mmap can only be used" not in str(error):
+                raise
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:global|operand|class))\W+(\S+)", str(error))
+        named = next((group.rstrip(".,") for group in found.groups() if group), None) if found else None
+        raise SourceError(
+            f"{path} is not plain tensors: reading it would run code{f' ({named})' if named else ''}, so it is not read.",
+            hint="Save it again where you trust it, with safetensors.torch.save_file(state_dict, ...).",
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SourceError(f"{path} is damaged, or not a file that torch.save wrote: {reason.rstrip('.')}.") from None
+
+
+def _is_state_dict(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, torch.Tensor) for item in value.values())
+
+
+def _only_state_dict(path: Path, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SourceError(f"{path} holds a {type(value).__name__}, not a state dict.")
+    if not value:
+        return value
+    found = [str(key) for key, item in value.items() if _is_state_dict(item)]
+    if len(found) == 1:
+        return next(item for item in value.values() if _is_state_dict(item))
+    if found:
+        names = ", ".join(repr(name) for name in found)
+        raise SourceError(
+            f"{path} holds several state dicts: {names}.", hint=f"Say which one, for example entry={found[0]!r}."
+        )
+    unfit = [f"{key!r} is a {type(item).__name__}" for key, item in value.items() if not isinstance(item, torch.Tensor)]
+    raise SourceError(f"{path} holds entries that are no tensors.", problems=unfit[:20])
+
+
+def _entry(path: Path, value: Any, entry: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or entry not in value:
+        known = [str(key) for key in value] if isinstance(value, Mapping) else []
+        raise SourceError(f"{path} has no entry {entry!r}{nearest(entry, known)}.")
+    if not isinstance(value[entry], Mapping):
+        raise SourceError(f"The entry {entry!r} of {path} is a {type(value[entry]).__name__}, not a state dict.")
+    return value[entry]

@@ -1,0 +1,207 @@
+"""Writing a checkpoint: streamed, in bounded memory, under its name only when complete."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scionwood.checkpoint.card import model_card
+from scionwood.checkpoint.checkpoint import Checkpoint
+from scionwood.checkpoint.folder import LINEAGE_FILE
+from scionwood.checkpoint.lineage import Lineage, installed_versions
+from scionwood.checkpoint.parent import parent_of
+from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
+from scionwood.checkpoint.staging import check_free_space, check_output, output_errors, staged, sync
+from scionwood.checkpoint.stream import Progress, stream_shards
+from scionwood.errors import OutputError, SourceError
+
+__all__ = ["write"]
+
+
+def write(
+    checkpoint: Checkpoint,
+    path: str | os.PathLike[str],
+    *,
+    shard_size: int | str = "5GB",
+    dtype: torch.dtype | str | None = None,
+    overwrite: bool = False,
+    code: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a checkpoint as a Hugging Face folder, or as one file if the path ends with ``.safetensors``.
+
+    A folder gets ``model.safetensors`` (or shards with their index; ``adapter_model.safetensors`` for an adapter),
+    ``config.json``, the side files, the lineage as ``scionwood.yaml``, and a model card. Tied tensors are written once.
+    Everything is written to a hidden folder beside the path, synced, and renamed: the name holds the whole or nothing.
+    The same checkpoint gives the same bytes, whatever ``workers``.
+
+    Args:
+        checkpoint: what to write.
+        path: where to. Missing parents are made.
+        shard_size: most bytes of values in one file, as a number or like ``"5GB"``.
+        dtype: cast the floating tensors to it, and say so in the config: ``"bfloat16"``, ``torch.float32``, ….
+        overwrite: put the new model in the place of an old one. The old one is deleted when the new one is complete.
+        code: copy the ``*.py`` files of the source, too.
+        workers: threads that read, compute and write; the number of cores, at most 8, unless given.
+        progress: called as ``progress(bytes_done, bytes_total, tensor_name)`` after every few megabytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: it exists, lies in, is or holds an input, or the disk is full; nothing is left under its name.
+        SourceError: a tensor cannot be read.
+
+    >>> import tempfile
+    >>> from scionwood.checkpoint import open
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> out = write(open({"bias": torch.ones(3)}), Path(folder.name) / "out")
+    >>> sorted(file.name for file in out.iterdir())
+    ['README.md', 'model.safetensors', 'scionwood.yaml']
+    >>> open(out)["bias"]
+    tensor([1., 1., 1.])
+    >>> folder.cleanup()
+    """
+    path = Path(path).expanduser()
+    workers = _default_workers() if workers is None else workers
+    if workers < 1:
+        raise OutputError(f"{workers} workers cannot write; there must be one at least.")
+    single = path.suffix == ".safetensors"
+    size = parse_size(shard_size)
+    target = check_output(path, _inputs(checkpoint), overwrite=overwrite)
+    lineage = _lineage(checkpoint, None if dtype is None else parse_dtype(dtype))
+    if dtype is not None:
+        checkpoint = _cast(checkpoint, parse_dtype(dtype))
+    shards = plan_shards(
+        checkpoint,
+        {"format": "pt", "scionwood": lineage.to_json()},
+        stem=path.stem if single else "adapter_model" if checkpoint.is_adapter else "model",
+        shard_size=None if single or checkpoint.is_adapter else size,
+    )
+    documents = {} if single else _documents(target.name, checkpoint, lineage, shards)
+    side_files = {} if single else _side_files(checkpoint, documents, shards, code)
+    check_free_space(target, _needed(shards, documents, side_files))
+    with staged(target, folder=not single, overwrite=overwrite) as part:
+        paths = [part] if single else [part / shard.name for shard in shards]
+        stream_shards(shards, paths, target, workers=workers, progress=progress)
+        if not single:
+            _write_rest(part, target, documents, side_files)
+    return path
+
+
+def _default_workers() -> int:
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Yield what must not be written over: the files the tensors come from, and whatever a parent was named by."""
+    # A single file is an input, the folder around it is not; a folder opened as such is one as a whole.
+    if checkpoint.folder is not None and checkpoint.source and Path(checkpoint.source).expanduser().is_dir():
+        yield checkpoint.folder
+    yield from checkpoint.files.values()
+    yield from checkpoint.side_files.values()
+    lineages = [checkpoint.lineage] if checkpoint.lineage else []
+    while lineages:
+        for parent in lineages.pop().parents:
+            source = Path(parent.source).expanduser()
+            if source.exists():
+                yield source
+            if not checkpoint.files and parent.lineage:
+                lineages.append(parent.lineage)
+
+
+def _lineage(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Lineage:
+    """Return what the output says of its origin.
+
+    What a verb made keeps the lineage that the verb gave it. A copy of a stored checkpoint has the pedigree of what it
+    copies, if that has one; else, or if it is cast, the stored one is its parent.
+    """
+    cast = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
+    if checkpoint.lineage is not None and not (checkpoint.files and cast):
+        return replace(checkpoint.lineage, recipe={**checkpoint.lineage.recipe, **cast})
+    parents = (parent_of(checkpoint, "source"),) if checkpoint.files else ()
+    return Lineage({"verb": "write", **cast}, parents, None, installed_versions())
+
+
+def _cast(checkpoint: Checkpoint, dtype: torch.dtype) -> Checkpoint:
+    config = checkpoint.config
+    if config is not None and not checkpoint.is_adapter:
+        name = str(dtype).removeprefix("torch.")
+        config = _config_with_dtype(config, name)
+        if not {"dtype", "torch_dtype"} & set(config):
+            config["dtype"] = name
+    return replace(checkpoint, tensors=with_dtype(checkpoint.tensors, dtype), config=config)
+
+
+def _config_with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """Return the config with the dtype in it, and in the configs nested in it, changed; the order of the keys stays."""
+    result: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in ("dtype", "torch_dtype"):
+            result[key] = dtype
+        elif isinstance(value, dict) and key.endswith("_config") and key != "quantization_config":
+            result[key] = _config_with_dtype(value, dtype)
+        else:
+            result[key] = value
+    return result
+
+
+def _documents(name: str, checkpoint: Checkpoint, lineage: Lineage, shards: list[Shard]) -> dict[str, bytes]:
+    documents: dict[str, bytes] = {}
+    if checkpoint.config is not None:
+        documents["adapter_config.json" if checkpoint.is_adapter else "config.json"] = _json(checkpoint.config)
+    if len(shards) > 1:
+        documents["model.safetensors.index.json"] = _json(shard_index(shards))
+    documents[LINEAGE_FILE] = lineage.to_yaml().encode()
+    documents["README.md"] = model_card(name, checkpoint, lineage).encode()
+    return documents
+
+
+def _side_files(
+    checkpoint: Checkpoint, documents: Mapping[str, bytes], shards: list[Shard], code: bool
+) -> dict[str, Path]:
+    taken = {*documents, *(shard.name for shard in shards)}
+    return {
+        name: file
+        for name, file in checkpoint.side_files.items()
+        if name not in taken and (code or not name.endswith(".py"))
+    }
+
+
+def _needed(shards: list[Shard], documents: Mapping[str, bytes], side_files: Mapping[str, Path]) -> int:
+    written = sum(shard.size for shard in shards) + sum(len(text) for text in documents.values())
+    return written + sum(file.stat().st_size for file in side_files.values() if file.is_file())
+
+
+def _write_rest(part: Path, target: Path, documents: Mapping[str, bytes], side_files: Mapping[str, Path]) -> None:
+    folders = {part}
+    for name, file in side_files.items():
+        try:
+            source = file.open("rb")
+        except OSError as error:
+            raise SourceError(f"{file} cannot be read: {error.strerror}.") from None
+        with source, output_errors(target):
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            folders.add((part / name).parent)
+            with (part / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+    with output_errors(target):
+        for name, text in documents.items():
+            with (part / name).open("wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for folder in sorted(folders, reverse=True):
+            sync(folder)
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
