@@ -19,7 +19,9 @@ def test_select_writes_a_folder_that_transformers_loads(scionwood, teacher, tmp_
     assert outcome.code == 0, outcome.err
     assert outcome.out.startswith("selected  ")
     assert f"wrote {out}" in outcome.err
-    model, loading = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    loaded = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert isinstance(loaded, tuple)
+    model, loading = loaded
     assert model.config.hidden_size == 16
     assert model.config.num_hidden_layers == 2
     assert not any(loading.values()), loading

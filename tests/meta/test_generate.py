@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scionwood.methods import registry
+from scionwood.methods.record import Record
 
 SOURCE = Path(__file__).parents[2] / "docs" / "generate.py"
 
@@ -27,7 +28,7 @@ def test_every_method_has_its_section_and_every_option_its_row(generate):
         for entry in registry.listing(family):
             assert f"\n## {entry.name}\n" in page
             assert entry.summary in page
-            for option in registry.load(entry.name).__record__.options:
+            for option in Record.of(registry.load(entry.name)).options:
                 assert f"| `{option.name}` | " in page
 
 
