@@ -17,6 +17,7 @@ mixture          any matrix                  given, or the transposed pseudo-inv
 ===============  ==========================  ========================================
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -203,7 +204,7 @@ class AxisMap:
         """M_write, m x n: as given, or sparse for an index."""
         if self.writing is not None:
             return self.writing
-        return self._one_hot(torch.ones(self.target))
+        return self._one_hot(torch.ones(self.target, dtype=torch.float64))
 
     @cached_property
     def reading_matrix(self) -> Tensor:
@@ -215,7 +216,7 @@ class AxisMap:
         if self.reading is not None:
             return self.reading
         if self.writing is None:
-            return self._one_hot((1 / self._divisors).float())
+            return self._one_hot(1 / self._divisors)
         if self.writing.numel() > LARGEST_PSEUDO_INVERSE:
             raise AnatomyError(
                 f"The matrix of a map from {self.source} to {self.target} is too large for a pseudo-inverse.",
@@ -253,8 +254,8 @@ class AxisMap:
         return AxisMap(
             first.source,
             self.target,
-            writing=_coo(self.writing_matrix @ first.writing_matrix),
-            reading=_coo(self.reading_matrix @ first.reading_matrix),
+            writing=_multiply(self.writing_matrix, first.writing_matrix),
+            reading=_multiply(self.reading_matrix, first.reading_matrix),
         )
 
     # Using a map.
@@ -309,9 +310,7 @@ class AxisMap:
             return slice(0, 0, 1)
         start, stop = int(self._indices[0]), int(self._indices[-1]) + 1
         step = int(self._indices[1]) - start if self.target > 1 else 1
-        if step < 1 or not torch.equal(self._indices, torch.arange(start, stop, step)):
-            return None
-        return slice(start, stop, step)
+        return slice(start, stop, step) if step > 0 and bool((self._indices.diff() == step).all()) else None
 
     def _take(self, tensor: Tensor, dim: int) -> Tensor:
         if self._slice is None:
@@ -347,7 +346,7 @@ class AxisMap:
 
     def _one_hot(self, values: Tensor) -> Tensor:
         places = torch.stack([torch.arange(self.target), self._indices])
-        return torch.sparse_coo_tensor(places, values, (self.target, self.source), is_coalesced=True)
+        return torch.sparse_coo_tensor(places, values, (self.target, self.source), check_invariants=True).coalesce()
 
 
 def _arithmetic(tensor: Tensor) -> torch.dtype:
@@ -367,6 +366,14 @@ def _coo(matrix: Tensor) -> Tensor:
     return matrix if matrix.layout == torch.strided else matrix.to_sparse_coo().coalesce()
 
 
+def _multiply(second: Tensor, first: Tensor) -> Tensor:
+    wide = torch.promote_types(second.dtype, first.dtype)
+    with warnings.catch_warnings():
+        # torch multiplies two sparse matrices as CSR, and says once in a process that CSR is in beta.
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        return _coo(second.to(wide) @ first.to(wide))
+
+
 def _kronecker(outer: Tensor, inner: Tensor) -> Tensor:
     if not outer.is_sparse and not inner.is_sparse:
         return torch.kron(outer, inner)
@@ -375,7 +382,7 @@ def _kronecker(outer: Tensor, inner: Tensor) -> Tensor:
     places = outer.indices()[:, :, None] * sizes + inner.indices()[:, None, :]
     values = outer.values()[:, None] * inner.values()
     shape = [a * b for a, b in zip(outer.shape, inner.shape, strict=True)]
-    return torch.sparse_coo_tensor(places.flatten(1), values.flatten(), shape).coalesce()
+    return torch.sparse_coo_tensor(places.flatten(1), values.flatten(), shape, check_invariants=True).coalesce()
 
 
 def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:
@@ -385,4 +392,6 @@ def _block_diagonal(blocks: Sequence[Tensor]) -> Tensor:
     corners = torch.tensor([[0, 0], *(block.shape for block in blocks)]).cumsum(0)
     places = [block.indices() + corner[:, None] for block, corner in zip(sparse, corners, strict=False)]
     values = [block.values() for block in sparse]
-    return torch.sparse_coo_tensor(torch.cat(places, 1), torch.cat(values), corners[-1].tolist()).coalesce()
+    return torch.sparse_coo_tensor(
+        torch.cat(places, 1), torch.cat(values), corners[-1].tolist(), check_invariants=True
+    ).coalesce()

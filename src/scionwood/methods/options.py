@@ -268,7 +268,7 @@ def _convert_array(arguments: Sequence[Any], value: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = [part.strip() for part in value.strip("[]()").split(",") if part.strip()]
     if not isinstance(value, Sequence):
-        raise ValueError  # noqa: TRY004  (a value that does not fit, as the others)
+        raise ValueError
     if len(arguments) > 1 and arguments[-1] is not Ellipsis:
         return tuple(_convert(annotation, item) for annotation, item in zip(arguments, value, strict=True))
     return tuple(_convert(arguments[0], item) for item in value)

@@ -13,7 +13,7 @@ it.
    * ``generator``: a ``torch.Generator`` keyed by the seed and the name of the unit (and of the tensor, where
      ``record.consistent`` is false);
    * ``scores``: one number per index of the unit, flat. ``record.scores`` says which: ``magnitude`` (the verb sums them
-     with ``magnitude.accumulate``), ``activation`` (from a calibration pass) or ``variance`` (of the columns of a table,
+     with ``magnitude.accumulate``), ``activation`` (from a calibration pass) or ``variance`` (of a table's columns, by
      ``llminit.column_variance``). Where they are in ``record.optional``, they may be absent;
    * ``kind``: the kind of the axis, ``free`` or ``kernel``.
 

@@ -1,7 +1,8 @@
 """Which blocks of a source stay: rules from (source depth, target depth) to block numbers.
 
-They are an option of the verb, ``--depth``, not methods: a depth rule makes no weights, and any goes with any selection.
-A hierarchical net asks for each stage apart. ``first`` is the default: weight selection found it best (arXiv:2311.18823).
+They are an option of the verb, ``--depth``, not methods: a depth rule makes no weights, and any goes with any
+selection. A hierarchical net asks for each stage apart. ``first`` is the default: weight selection found it best
+(arXiv:2311.18823).
 
 ==================  ============================================================================================
 rule                blocks of a source of L kept for a target of n

@@ -1,4 +1,4 @@
-"""Selection by magnitude: the channels with the largest sum of absolute weights (L1; Li et al., 2017, arXiv:1608.08710).
+"""Selection by magnitude: the channels with the largest sum of |weights| (L1; Li et al., 2017, arXiv:1608.08710).
 
 The score of a channel is summed over every tensor that has its axis, so that one choice serves them all:
 

@@ -51,8 +51,6 @@ def within_heads(source: Sequence[int], target: Sequence[int]) -> Tensor:
         parts *= number // new_number
     if new_width % max(parts, 1):
         problems.append(f"{parts} source heads cannot share a target head of width {new_width}")
-    elif new_width > parts * width:
-        problems.append(f"{parts} source heads of width {width} cannot fill a target head of width {new_width}")
     if problems:
         raise MethodError(
             f"No equal shares within heads from {' x '.join(map(str, source))} to {' x '.join(map(str, target))}.",
