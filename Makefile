@@ -27,7 +27,7 @@ setup-check: $(VENV)/.installed-check ## add the linters and what builds the doc
 # pip itself is brought up first: dependency groups need 25.1.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "scionwood needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) pip
 	$(INSTALL) torch
 	$(INSTALL) --editable '.[hub,demo]' --group test
@@ -55,7 +55,7 @@ format: setup-check ## let ruff mend what it can
 	$(BIN)/ruff format
 
 docs: setup-check ## build docs/_build/html, warnings are errors
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
 
 demo: setup ## the main job on real input: select a student and race it against training from scratch
 	$(BIN)/scionwood demo digits
