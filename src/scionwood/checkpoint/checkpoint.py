@@ -13,7 +13,22 @@ from scionwood.checkpoint.lineage import Lineage
 from scionwood.checkpoint.tensor import LazyTensor
 from scionwood.errors import nearest
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Origin", "format_bytes"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The files that a checkpoint was opened from.
+
+    Args:
+        tensors: what they hold. A checkpoint with other tensors is no longer what is in the files.
+        files: name → path of the files of weights.
+        folder: the folder, when a folder was opened and not one file in it.
+    """
+
+    tensors: Mapping[str, LazyTensor]
+    files: Mapping[str, Path]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -32,8 +47,8 @@ class Checkpoint(Mapping[str, Tensor]):
         revision: the commit that a hub id resolved to.
         lineage: recipe, parents by digest, seed, versions.
         ledger: what a verb did to every tensor, and why.
-        folder: where its files are: the folder, or the one around a single file. None for what is not on disk.
-        files: name → path of the files that hold the weights. Empty for what is not on disk.
+        origin: the files it was opened from; they stay what it reads from when ``dataclasses.replace`` gives it other
+            tensors, and are never written over.
 
     >>> import torch
     >>> from scionwood.checkpoint import open
@@ -54,8 +69,7 @@ class Checkpoint(Mapping[str, Tensor]):
     revision: str | None = None
     lineage: Lineage | None = None
     ledger: Ledger | None = None
-    folder: Path | None = None
-    files: Mapping[str, Path] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         for alias, name in self.ties.items():
@@ -107,6 +121,11 @@ class Checkpoint(Mapping[str, Tensor]):
     def is_adapter(self) -> bool:
         """Whether it holds the factors of a PEFT adapter, by its config."""
         return bool(self.config) and "peft_type" in self.config
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Name → path of the files that hold just these tensors; empty for what is in memory or not yet computed."""
+        return self.origin.files if self.origin is not None and self.origin.tensors is self.tensors else {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all tensors in memory, tied names sharing one tensor."""

@@ -70,13 +70,13 @@ class WeightFiles:
     Args:
         files: name in the folder → file, in the order of the names.
         weight_map: tensor → name of its file, as the index says; None where there is no index.
-        index: the index, or None.
+        index: name of the index, or None.
         is_adapter: whether they hold the factors of a PEFT adapter.
     """
 
     files: dict[str, Path]
     weight_map: dict[str, str] | None = None
-    index: Path | None = None
+    index: str | None = None
     is_adapter: bool = False
 
 
@@ -177,7 +177,7 @@ def indexed_files(folder: Path, index: str) -> WeightFiles:
             problems.append(error.message.rstrip("."))
     if problems:
         raise SourceError(f"{folder / index} names files that cannot be read.", problems=problems[:20])
-    return WeightFiles(files, weight_map, path)
+    return WeightFiles(files, weight_map, index)
 
 
 def side_files(folder: Path) -> dict[str, Path]:

@@ -73,7 +73,7 @@ def parse_header(file: MappedFile) -> Header:
     Raises:
         SourceError: the length, the JSON, a dtype, a shape or an offset is wrong; all that is wrong is listed.
     """
-    path = file.path
+    path = file.label
     if file.size < 8:
         raise SourceError(f"{path} is cut short: {file.size} bytes, where a safetensors header takes 8 at least.")
     length = int.from_bytes(file.bytes(0, 8), "little")

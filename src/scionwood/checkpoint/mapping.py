@@ -45,17 +45,19 @@ class MappedFile:
 
     Args:
         path: the file.
+        label: its name in errors; the path unless given.
 
     Raises:
         SourceError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, label: str | None = None) -> None:
+        self.path = path.absolute()
+        self.label = label or str(path)
         try:
             status = os.stat(path)
         except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
+            raise SourceError(f"{self.label} cannot be read: {error.strerror}.") from None
         self.size = status.st_size
         self._identity = _identity(status)
         self._pages: np.ndarray | None = None
@@ -106,11 +108,11 @@ class MappedFile:
         try:
             with open(self.path, "rb") as file:
                 if _identity(os.fstat(file.fileno())) != self._identity:
-                    raise SourceError(f"{self.path} changed after it was opened.", hint="Open it again.")
+                    raise SourceError(f"{self.label} changed after it was opened.", hint="Open it again.")
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise SourceError(f"{self.path} cannot be read: {reason}.") from None
+            raise SourceError(f"{self.label} cannot be read: {reason}.") from None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

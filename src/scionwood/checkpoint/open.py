@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from scionwood.checkpoint import folder as folders
-from scionwood.checkpoint.checkpoint import Checkpoint
+from scionwood.checkpoint.checkpoint import Checkpoint, Origin
 from scionwood.checkpoint.header import parse_header
 from scionwood.checkpoint.hub import HubName, download, parse_hub_name
 from scionwood.checkpoint.lineage import Lineage
@@ -101,6 +101,8 @@ def open_config(source: Source, *, revision: str | None = None) -> dict[str, Any
     if isinstance(source, str | os.PathLike):
         path, _ = _located(source, revision, weights=False)
         if not path.is_dir():
+            if path.suffix != ".json":
+                raise SourceError(f"{path} is not a config: name a folder with a config.json, or a .json file.")
             return read_json_object(path)
         config = _folder_config(path, is_adapter=not os.path.lexists(path / "config.json"))
         if config is None:
@@ -148,15 +150,14 @@ def _located(source: str | os.PathLike[str], revision: str | None, *, weights: b
 
 
 def _open_folder(folder: Path, weights: folders.WeightFiles, entry: str | None) -> Checkpoint:
-    tensors, ties, metadata = _read_files(weights, entry)
+    tensors, ties, metadata = _read_files(weights, folder, entry)
     return Checkpoint(
         tensors,
         ties,
         config=_folder_config(folder, weights.is_adapter),
         side_files=folders.side_files(folder),
-        lineage=_read_lineage(metadata, folder),
-        folder=folder,
-        files=weights.files,
+        lineage=_read_lineage(metadata, folder, folder),
+        origin=Origin(tensors, weights.files, folder.absolute()),
     )
 
 
@@ -168,12 +169,12 @@ def _open_file(path: Path, entry: str | None) -> Checkpoint:
             f"{path} is not a file of weights by its name: .safetensors, {', '.join(TORCH_SUFFIXES)} or .index.json."
         )
     weights = folders.WeightFiles({path.name: path.resolve()})
-    tensors, ties, metadata = _read_files(weights, entry)
-    return Checkpoint(tensors, ties, lineage=_read_lineage(metadata, None), folder=path.parent, files=weights.files)
+    tensors, ties, metadata = _read_files(weights, path.parent, entry)
+    return Checkpoint(tensors, ties, lineage=_read_lineage(metadata, path, None), origin=Origin(tensors, weights.files))
 
 
 def _read_files(
-    weights: folders.WeightFiles, entry: str | None
+    weights: folders.WeightFiles, folder: Path, entry: str | None
 ) -> tuple[dict[str, LazyTensor], dict[str, str], dict[str, str]]:
     """Return tensors, ties and metadata of all files, having compared them with the index."""
     tensors: dict[str, LazyTensor] = {}
@@ -183,11 +184,11 @@ def _read_files(
     problems: list[str] = []
     for file, path in weights.files.items():
         if file.endswith(".safetensors"):
-            file_tensors, file_metadata = _read_safetensors(path)
+            file_tensors, file_metadata = _read_safetensors(path, str(folder / file))
             metadata |= file_metadata
             file_ties: dict[str, str] = {}
         else:
-            file_tensors, file_ties = read_torch_file(path, entry)
+            file_tensors, file_ties = read_torch_file(path, entry, str(folder / file))
         for name in (*file_tensors, *file_ties):
             if name in found:
                 problems.append(f"{name!r} is in {found[name]} and in {file}")
@@ -197,7 +198,7 @@ def _read_files(
     if weights.weight_map is not None:
         problems += _index_problems(weights.weight_map, found)
     if problems:
-        where = weights.index if weights.index is not None else next(iter(weights.files.values()))
+        where = folder / (weights.index or next(iter(weights.files)))
         rest = [f"… and {len(problems) - 20} more"] if len(problems) > 20 else []
         raise SourceError(f"{where} and its shards do not agree.", problems=[*problems[:20], *rest])
     # save_model of safetensors notes a name that it left out as {alias: kept} among the metadata.
@@ -220,8 +221,8 @@ def _index_problems(weight_map: Mapping[str, str], found: Mapping[str, str]) -> 
     return problems
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, LazyTensor], dict[str, str]]:
-    file = MappedFile(path)
+def _read_safetensors(path: Path, label: str) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+    file = MappedFile(path, label)
     header = parse_header(file)
     tensors: dict[str, LazyTensor] = {
         stored.name: FileTensor(stored.name, stored.shape, stored.dtype, file, header.data_start + stored.start)
@@ -235,11 +236,16 @@ def _folder_config(folder: Path, is_adapter: bool) -> dict[str, Any] | None:
     return None if path is None else read_json_object(path)
 
 
-def _read_lineage(metadata: Mapping[str, str], folder: Path | None) -> Lineage | None:
-    if "scionwood" in metadata:
-        return Lineage.from_json(metadata["scionwood"])
-    path = folders.readable(folder, folders.LINEAGE_FILE) if folder is not None else None
-    return Lineage.from_yaml(path.read_text("utf-8")) if path is not None else None
+def _read_lineage(metadata: Mapping[str, str], where: Path, folder: Path | None) -> Lineage | None:
+    """Return the lineage from the metadata of the weights in ``where``, else from the file for it in the folder."""
+    try:
+        if "scionwood" in metadata:
+            return Lineage.from_json(metadata["scionwood"])
+        where = where / folders.LINEAGE_FILE
+        path = folders.readable(folder, folders.LINEAGE_FILE) if folder is not None else None
+        return Lineage.from_yaml(path.read_text("utf-8", errors="replace")) if path is not None else None
+    except SourceError as error:
+        raise SourceError(f"The lineage in {where} cannot be read: {error.message}") from None
 
 
 def _without_revision(source: str, commit: str | None) -> str:

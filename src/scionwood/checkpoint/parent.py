@@ -27,6 +27,6 @@ def parent_of(checkpoint: Checkpoint, role: str | None = None) -> Parent:
         revision=checkpoint.revision,
         digest=digest(checkpoint) if checkpoint.files else None,
         role=role,
-        license=parent_license(checkpoint.folder),
+        license=parent_license(checkpoint.origin.folder if checkpoint.origin else None),
         lineage=checkpoint.lineage,
     )

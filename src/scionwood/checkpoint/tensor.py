@@ -186,6 +186,8 @@ class ComputedTensor(LazyTensor):
         self.whole = whole
 
     def read_rows(self, start: int, stop: int) -> Tensor:
+        if not self.num_elements or start == stop:
+            return torch.empty(stop - start, *self.row_shape, dtype=self.dtype)
         if self.whole:
             rows = self._checked(self.function(0, self.num_rows), self.num_rows)
             return rows.reshape(self.num_rows, *self.row_shape)[start:stop]

@@ -17,26 +17,30 @@ __all__ = ["TORCH_SUFFIXES", "read_torch_file"]
 TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 
 
-def read_torch_file(path: Path, entry: str | None = None) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+def read_torch_file(
+    path: Path, entry: str | None = None, label: str | None = None
+) -> tuple[dict[str, LazyTensor], dict[str, str]]:
     """Return the tensors and ties of a file that ``torch.save`` wrote, memory-mapped.
 
     Args:
         path: the file.
         entry: the key under which a training checkpoint keeps the weights. Found by itself where just one of the
             file's entries is a mapping of tensors.
+        label: the file's name in errors; the path unless given.
 
     Raises:
         SourceError: the file would run code, is damaged, or does not hold a state dict.
     """
-    value = _load(path)
+    label = label or str(path)
+    value = _load(path, label)
     if entry is not None:
-        value = _entry(path, value, entry)
+        value = _entry(label, value, entry)
     elif not _is_state_dict(value):
-        value = _only_state_dict(path, value)
-    return tied_tensors(stripped_names(value, str(path)), str(path))
+        value = _only_state_dict(label, value)
+    return tied_tensors(stripped_names(value, label), label)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, label: str) -> Any:
     try:
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -49,23 +53,23 @@ def _load(path: Path) -> Any:
         found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:global|operand|class))\W+(\S+)", str(error))
         named = next((group.rstrip(".,") for group in found.groups() if group), None) if found else None
         raise SourceError(
-            f"{path} is not plain tensors: reading it would run code{f' ({named})' if named else ''}, so it is not read.",
+            f"{label} is not plain tensors: reading it would run code{f' ({named})' if named else ''}, so it is not read.",
             hint="Save it again where you trust it, with safetensors.torch.save_file(state_dict, ...).",
         ) from None
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise SourceError(f"{label} cannot be read: {error.strerror or error}.") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SourceError(f"{path} is damaged, or not a file that torch.save wrote: {reason.rstrip('.')}.") from None
+        raise SourceError(f"{label} is damaged, or not a file that torch.save wrote: {reason.rstrip('.')}.") from None
 
 
 def _is_state_dict(value: Any) -> bool:
     return isinstance(value, Mapping) and bool(value) and all(isinstance(item, torch.Tensor) for item in value.values())
 
 
-def _only_state_dict(path: Path, value: Any) -> Mapping[str, Any]:
+def _only_state_dict(label: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise SourceError(f"{path} holds a {type(value).__name__}, not a state dict.")
+        raise SourceError(f"{label} holds a {type(value).__name__}, not a state dict.")
     if not value:
         return value
     found = [str(key) for key, item in value.items() if _is_state_dict(item)]
@@ -74,16 +78,16 @@ def _only_state_dict(path: Path, value: Any) -> Mapping[str, Any]:
     if found:
         names = ", ".join(repr(name) for name in found)
         raise SourceError(
-            f"{path} holds several state dicts: {names}.", hint=f"Say which one, for example entry={found[0]!r}."
+            f"{label} holds several state dicts: {names}.", hint=f"Say which one, for example entry={found[0]!r}."
         )
     unfit = [f"{key!r} is a {type(item).__name__}" for key, item in value.items() if not isinstance(item, torch.Tensor)]
-    raise SourceError(f"{path} holds entries that are no tensors.", problems=unfit[:20])
+    raise SourceError(f"{label} holds entries that are no tensors.", problems=unfit[:20])
 
 
-def _entry(path: Path, value: Any, entry: str) -> Mapping[str, Any]:
+def _entry(label: str, value: Any, entry: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or entry not in value:
         known = [str(key) for key in value] if isinstance(value, Mapping) else []
-        raise SourceError(f"{path} has no entry {entry!r}{nearest(entry, known)}.")
+        raise SourceError(f"{label} has no entry {entry!r}{nearest(entry, known)}.")
     if not isinstance(value[entry], Mapping):
-        raise SourceError(f"The entry {entry!r} of {path} is a {type(value[entry]).__name__}, not a state dict.")
+        raise SourceError(f"The entry {entry!r} of {label} is a {type(value[entry]).__name__}, not a state dict.")
     return value[entry]

@@ -101,18 +101,20 @@ def _default_workers() -> int:
 
 def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield what must not be written over: the files the tensors come from, and whatever a parent was named by."""
-    # A single file is an input, the folder around it is not; a folder opened as such is one as a whole.
-    if checkpoint.folder is not None and checkpoint.source and Path(checkpoint.source).expanduser().is_dir():
-        yield checkpoint.folder
-    yield from checkpoint.files.values()
+    if checkpoint.origin is not None:
+        # A folder that was opened is an input as a whole; the folder around a single file is not.
+        if checkpoint.origin.folder is not None:
+            yield checkpoint.origin.folder
+        yield from checkpoint.origin.files.values()
     yield from checkpoint.side_files.values()
-    lineages = [checkpoint.lineage] if checkpoint.lineage else []
+    # The parents of what is stored were read when it was made; those of what a verb made are read now.
+    lineages = [checkpoint.lineage] if checkpoint.lineage and not checkpoint.files else []
     while lineages:
         for parent in lineages.pop().parents:
             source = Path(parent.source).expanduser()
             if source.exists():
                 yield source
-            if not checkpoint.files and parent.lineage:
+            if parent.lineage and parent.digest is None:
                 lineages.append(parent.lineage)
 
 
