@@ -15,6 +15,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from torch import Tensor
+
 __all__ = ["PINS", "UNIT", "Atom", "Dim", "Unrefinable", "cut", "expand", "leaves", "pin", "regroup", "segments", "size_of", "unify"]
 
 PINS = ("coarse", "kernel", "part", "positional", "input", "output")
@@ -39,9 +41,10 @@ class Atom:
         terms: the dimensions whose concatenation it is, in order, once it has been cut so.
         pins: why it is not free; on leaves only, refining hands them down.
         tags: what operations saw it as (``"heads"``, ``"score"`` …): names are chosen from these.
+        profiles: for a positional leaf, how the constants that pinned it vary along it: matrices of one row per index.
     """
 
-    __slots__ = ("alias", "factors", "identity", "pins", "size", "tags", "terms")
+    __slots__ = ("alias", "factors", "identity", "pins", "profiles", "size", "tags", "terms")
 
     _numbers = itertools.count()
 
@@ -52,6 +55,7 @@ class Atom:
         self.terms: list[Dim] | None = None
         self.pins: set[str] = set(pins)
         self.tags: set[str] = set()
+        self.profiles: list[Tensor] = []
         self.identity = next(Atom._numbers)
 
     def __repr__(self) -> str:
@@ -112,6 +116,30 @@ def tag(dim: Iterable[Atom], name: str) -> None:
         leaf.tags.add(name)
 
 
+def imprint(dim: Iterable[Atom], profile: Tensor) -> None:
+    """Hand a profile (one row per index of the dimension) down to the leaves: each sees it from its own side."""
+    flat = expand(dim)
+    grid = profile.reshape(*(atom.size for atom in flat), -1)
+    for place, atom in enumerate(flat):
+        own = grid.movedim(place, 0).reshape(atom.size, -1)
+        if atom.terms is None:
+            atom.profiles.append(own)
+            continue
+        for term, rows in zip(atom.terms, own.split([size_of(term) for term in atom.terms]), strict=True):
+            imprint(term, rows)
+
+
+def _inherit(old: Atom, dim: Iterable[Atom]) -> None:
+    """Refining a leaf hands down what is known of it."""
+    parts = tuple(dim)
+    for reason in old.pins:
+        pin(parts, reason)
+    for name in old.tags:
+        tag(parts, name)
+    for profile in old.profiles:
+        imprint(parts, profile)
+
+
 def segments(dim: Dim) -> list[Dim]:
     """The dimension as a list of dimensions laid end to end; a list of one if it is no concatenation.
 
@@ -167,10 +195,8 @@ def _bound(dim: Dim, position: int) -> None:
 
 
 def _cut_leaf(leaf: Atom, at: int) -> None:
-    low, high = Atom(at, *leaf.pins), Atom(leaf.size - at, *leaf.pins)
-    for half in (low, high):
-        half.tags |= leaf.tags
-    leaf.terms = [expand((low,)), expand((high,))]
+    leaf.terms = [expand((Atom(at),)), expand((Atom(leaf.size - at),))]
+    _inherit(leaf, (leaf,))
 
 
 def _split(atom: Atom, inner: int) -> tuple[Dim, Dim]:
@@ -191,10 +217,9 @@ def _split(atom: Atom, inner: int) -> tuple[Dim, Dim]:
         return expand(outer), expand(shared)
     if atom.size % inner:
         raise Unrefinable(f"{atom.size} is no multiple of {inner}")
-    outside, inside = Atom(atom.size // inner, *atom.pins), Atom(inner, *atom.pins)
-    for half in (outside, inside):
-        half.tags |= atom.tags
+    outside, inside = Atom(atom.size // inner), Atom(inner)
     atom.factors = (outside, inside)
+    _inherit(atom, atom.factors)
     return (outside,), (inside,)
 
 
@@ -292,10 +317,7 @@ def _unite(x: Atom, y: Atom) -> None:
     if kept.terms is not None and any(leaf is gone for leaf in leaves((kept,))):
         raise Unrefinable("an atom cannot be a part of itself")
     gone.alias = kept
-    for reason in gone.pins:
-        pin((kept,), reason)
-    for name in gone.tags:
-        tag((kept,), name)
+    _inherit(gone, (kept,))
 
 
 def settle(dim: Dim) -> None:
@@ -307,9 +329,11 @@ def settle(dim: Dim) -> None:
     for atom in expand(dim):
         if atom.terms is None:
             continue
-        for term in atom.terms:
+        terms = segments((atom,))
+        atom.terms = terms
+        for term in terms:
             settle(term)
-        terms = [expand(term) for term in atom.terms]
+        terms = [expand(term) for term in terms]
         if all(term == UNIT for term in terms):
             atom.terms = None
             atom.pins.add("part")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scionwood.errors import AnatomyError, nearest
 
@@ -32,7 +33,7 @@ class Model:
     """A module with example inputs, ready to be traced.
 
     Attributes:
-        module: the module, in evaluation mode; on the meta device when it was built from a config.
+        module: the module, in evaluation mode; without storage when it was built from a config.
         inputs: example inputs, by position and by name, on the module's device; their values do not matter.
         program: the module, exported for these inputs.
         constants: the values of buffers that no checkpoint stores (rotary frequencies), by name, where they are known.
@@ -79,19 +80,43 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
             f"{source}: {model_class.__name__} cannot be built from this config: {_first_line(error)}",
             hint="check the sizes: head counts must divide widths, and every size the family needs must be there",
         ) from error
+    constants = _constants(module)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    _without_storage(module, mode)
     failures: list[str] = []
     for inputs in _example_inputs(module, settings):
         try:
-            program = export(module, (), inputs)
+            with mode:
+                inputs = {name: torch.empty_like(tensor, device="cpu") for name, tensor in inputs.items()}
+                program = export(module, (), inputs)
         except Exception as error:  # noqa: BLE001 - any failure means: try the next kind of input
             failures.append(f"with {', '.join(inputs)}: {_first_line(error)}")
             continue
-        return Model(module, ((), inputs), program, _constants(module), settings, source, build)
+        return Model(module, ((), inputs), program, constants, settings, source, build)
     raise AnatomyError(
         f"{source}: {model_class.__name__} takes none of the example inputs scionwood knows to make",
         problems=failures,
         hint="give a factory instead: package.module:function, returning the module and its example inputs",
     )
+
+
+def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
+    """Put a module from the meta device onto a CPU that allocates nothing.
+
+    On the meta device, the small constants that a forward makes (a list used as an index) lose their values; here they keep them.
+    """
+    memo: dict[int, Tensor] = {}
+    for part in module.modules():
+        for store in (part._parameters, part._buffers):  # noqa: SLF001 - setattr would refuse to swap a buffer for a parameter
+            for name, tensor in store.items():
+                if tensor is None or not tensor.is_meta:
+                    continue
+                if id(tensor) not in memo:
+                    with mode:
+                        ghost = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+                    is_parameter = isinstance(tensor, nn.Parameter)
+                    memo[id(tensor)] = nn.Parameter(ghost, requires_grad=tensor.requires_grad) if is_parameter else ghost
+                store[name] = memo[id(tensor)]
 
 
 def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:

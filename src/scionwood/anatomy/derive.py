@@ -13,7 +13,7 @@ from scionwood.anatomy.anatomy import Anatomy, Axis, Dimension, TensorAnatomy
 from scionwood.anatomy.atoms import PINS, Atom, Dim, expand, leaves, pin
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists
-from scionwood.anatomy.names import Occurrence, name_axes
+from scionwood.anatomy.names import Occurrence, name_axes, trim, trunk
 from scionwood.anatomy.trace import Trace, trace
 
 __all__ = ["derive"]
@@ -94,17 +94,18 @@ def _describe(
     names = name_axes(places, {atom: _kind(atom) for atom in places}, lists)
     paired = {leaf for dim in found.paired for leaf in leaves(dim)}
     axes = {
-        names[atom]: Axis(names[atom], atom.size, _kind(atom), None, atom in paired, frozenset(atom.tags)) for atom in places
+        names[atom]: Axis(
+            names[atom], atom.size, _kind(atom), None, paired=atom in paired, tags=frozenset(atom.tags), profiles=tuple(atom.profiles)
+        )
+        for atom in places
     }
+    root = trunk(list(dims), lists)
     composites: dict[tuple[Dimension, ...], str] = {}
 
     def written(dim: Dim, owner: str) -> Dimension:
         result = []
         for atom in expand(dim):
             if atom.terms is None:
-                if atom not in names:  # an axis that only outputs have
-                    names[atom] = f"outputs.{len(names)}"
-                    axes[names[atom]] = Axis(names[atom], atom.size, _kind(atom))
                 result.append(names[atom])
             else:
                 parts = tuple(written(term, owner) for term in atom.terms)
@@ -116,10 +117,25 @@ def _describe(
         tensors[name] = TensorAnatomy(
             name,
             tuple(math.prod(atom.size for atom in dim) for dim in tensor),
-            tuple(written(dim, name) for dim in tensor),
+            tuple(written(dim, trim(name.rpartition(".")[0], root)) for dim in tensor),
             tuple("unused" if name in unused else _role(dim, roles[name]) for dim in tensor),
         )
-    outputs = tuple(tuple(written(dim, "outputs") for dim in output) for output in found.outputs)
+    def output(dim: Dim, owner: str) -> Dimension:
+        """A dimension of an output that no tensor has (batch, time) is one axis, whatever it was made of."""
+        if any(leaf in names for leaf in leaves(dim)):
+            for leaf in leaves(dim):
+                if leaf not in names:
+                    names[leaf] = f"{owner}.{leaf.identity}"
+                    axes[names[leaf]] = Axis(names[leaf], leaf.size, "positional")
+            return written(dim, owner)
+        size = atoms.size_of(dim)
+        if size != 1:
+            axes[owner] = Axis(owner, size, "input")
+        return (owner,) if size != 1 else ()
+
+    outputs = tuple(
+        tuple(output(dim, f"outputs.{number}.{place}") for place, dim in enumerate(dims)) for number, dims in enumerate(found.outputs)
+    )
     return Anatomy(tensors, axes, ties, lists, outputs, frozenset(unused), found.unknown, model.source)
 
 
@@ -137,10 +153,10 @@ def _composite(
     """A concatenation is an axis too: it is named after the first tensor that has it."""
     if parts not in known:
         kinds = {axes[leaf].kind for part in parts for leaf in part}
-        base = owner.rpartition(".")[0] or owner
-        name, number = f"{base}.parts", 2
+        base = f"{owner}." if owner else ""
+        name, number = f"{base}parts", 2
         while name in axes:
-            name, number = f"{base}.parts_{number}", number + 1
+            name, number = f"{base}parts_{number}", number + 1
         kind = "positional" if kinds and kinds <= {"positional"} else "coarse" if "coarse" in kinds else "part"
         axes[name] = Axis(name, size, kind, parts)
         known[parts] = name

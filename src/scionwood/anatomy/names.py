@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from scionwood.anatomy.atoms import Atom
 from scionwood.anatomy.depth import block_of, shared_path
 
-__all__ = ["Occurrence", "name_axes", "trunk"]
+__all__ = ["Occurrence", "name_axes", "trim", "trunk"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +59,16 @@ def name_axes(places: Mapping[Atom, Sequence[Occurrence]], kinds: Mapping[Atom, 
     root = trunk([o.tensor for found in places.values() for o in found], lists)
     wanted: dict[Atom, tuple[str, str]] = {}
     for atom, found in places.items():
-        where = shared_path([f"{o.module}.{o.tensor.rpartition('.')[2]}" if len(found) == 1 else o.module for o in found])
-        wanted[atom] = (_trim(where, root), _noun(atom, found, kinds[atom], lists))
+        noun = _noun(atom, found, kinds[atom], lists)
+        where = "" if noun == "vocab" else trim(shared_path([o.module for o in found]), root)
+        wanted[atom] = (where, noun)
+    short = Counter(_joined(*pair) for pair in wanted.values())
     names: dict[Atom, str] = {}
-    short = Counter(".".join(filter(None, pair)) for pair in wanted.values())
     taken: set[str] = set()
     for atom, (where, noun) in wanted.items():
-        name = ".".join(filter(None, (where, noun)))
+        name = _joined(where, noun)
         if short[name] > 1:
-            name = _distinct(atom, places[atom], root, noun, name)
+            name = _distinct(places[atom], root, noun, name)
         base, number = name, 2
         while name in taken:
             name, number = f"{base}_{number}", number + 1
@@ -76,19 +77,24 @@ def name_axes(places: Mapping[Atom, Sequence[Occurrence]], kinds: Mapping[Atom, 
     return names
 
 
-def _trim(path: str, root: str) -> str:
-    if path == root:
+def _joined(*parts: str) -> str:
+    return ".".join(filter(None, parts))
+
+
+def trim(path: str, root: str) -> str:
+    """The path without the trunk it grows on."""
+    if path == root or root.startswith(f"{path}."):
         return ""
     return path.removeprefix(f"{root}.") if root else path
 
 
-def _distinct(atom: Atom, found: Sequence[Occurrence], root: str, noun: str, name: str) -> str:
-    """Two axes want one name: say which module writes this one, or where most of it lies."""
-    writers = [o.module for o in found if "writes" in o.roles] or [o.module for o in found]
-    first, _ = Counter(path.split(".")[0] for path in (_trim(w, root) for w in writers)).most_common(1)[0]
-    if "." not in name and len(set(writers)) > 1:
-        return f"{first}.{noun}"
-    return f"{_trim(writers[0], root)}.{noun}"
+def _distinct(found: Sequence[Occurrence], root: str, noun: str, name: str) -> str:
+    """Two axes want one name: say which module writes this one, or in which part of the model most of it lies."""
+    modules = [trim(o.module, root) for o in found if "writes" in o.roles] or [trim(o.module, root) for o in found]
+    (first, _), *_ = Counter(path.split(".")[0] for path in modules).most_common(1)
+    if "." not in name and len(set(modules)) > 1:
+        return _joined(first, noun)
+    return _joined(modules[0], noun)
 
 
 _SEEN = (("vocab", "vocab"), ("experts", "experts"), ("positions", "positions"))
@@ -99,24 +105,16 @@ def _noun(atom: Atom, found: Sequence[Occurrence], kind: str, lists: Mapping[str
         if seen in atom.tags:
             return noun
     if kind == "part":
-        return "part"
+        return _part(atom, found)
     if kind == "kernel":
-        first = found[0]
-        return {3: "kernel", 4: ("kernel_height", "kernel_width")[first.place % 2]}.get(first.rank, f"kernel_{first.place}")  # type: ignore[return-value]
-    if "heads" in atom.tags and not {"score", "value"} & atom.tags:
-        return _heads(atom, found)
-    if {"score", "value"} <= atom.tags:
-        return "head_dim"
-    if "score" in atom.tags:
-        return "qk_dim"
-    if "value" in atom.tags:
-        return "v_dim"
+        return _kernel(found[0])
+    attention = _attention(atom, found)
+    if attention:
+        return attention
     if "table" in atom.tags:
         return "rows"
-    if kind == "positional":
-        return "positions"
-    if kind == "input":
-        return "input"
+    if kind in ("positional", "input"):
+        return {"positional": "positions", "input": "input"}[kind]
     modules = {o.module for o in found}
     if kind == "output" and len(modules) == 1:
         return "output"
@@ -124,13 +122,39 @@ def _noun(atom: Atom, found: Sequence[Occurrence], kind: str, lists: Mapping[str
     convolved = sum(o.rank >= 3 for o in found) * 2 > sum(o.rank >= 2 for o in found)
     if len(blocks) > 1 or (blocks == {None} and len(modules) > 2):
         return "channels" if convolved else "hidden"
-    return "channels" if convolved and len(modules) > 1 else "inner" if len(modules) > 1 else found[0].tensor.rpartition(".")[2] + f"_{found[0].place}"
+    if len(modules) > 1:
+        return "channels" if convolved else "inner"
+    if len({o.tensor for o in found}) > 1:
+        return "inner"
+    return f"{found[0].tensor.rpartition('.')[2]}_{found[0].place}"
+
+
+def _attention(atom: Atom, found: Sequence[Occurrence]) -> str | None:
+    """What an attention saw: heads around, the width of queries and keys, the width of values."""
+    width = {"score", "value"} & atom.tags
+    if "heads" in atom.tags and not width:
+        return _heads(atom, found)
+    return {("score", "value"): "head_dim", ("score",): "qk_dim", ("value",): "v_dim"}.get(tuple(sorted(width)))
 
 
 def _heads(atom: Atom, found: Sequence[Occurrence]) -> str:
     """With grouped queries, a dimension holds two atoms that act as heads: the keys' heads outside, the group inside."""
     for occurrence in found:
-        both = [other for other in occurrence.beside if "heads" in other.tags and not {"score", "value"} & other.tags]
+        acting = [other for other in occurrence.beside if "heads" in other.tags and not {"score", "value"} & other.tags]
+        both = list(dict.fromkeys(acting))
         if len(both) > 1:
             return "kv_heads" if both[0] is atom else "group"
     return "heads"
+
+
+def _part(atom: Atom, found: Sequence[Occurrence]) -> str:
+    """A part is named after what it has several of: the rotary halves of ``qk_dim`` are its ``qk_part``."""
+    beside = found[0].beside
+    after = beside[beside.index(atom) + 1 :]
+    return "qk_part" if after and "score" in after[0].tags else "part"
+
+
+def _kernel(occurrence: Occurrence) -> str:
+    if occurrence.rank == 4:
+        return ("kernel_height", "kernel_width")[occurrence.place % 2]
+    return "kernel" if occurrence.rank == 3 else f"kernel_{occurrence.place}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.anatomy import Anatomy, flat_index
@@ -108,7 +109,7 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
 def _random_input(example: Tensor, module: nn.Module, generator: torch.Generator) -> Tensor:
     if example.is_floating_point():
         return torch.randn(example.shape, generator=generator)
-    if not example.is_meta and example.numel() and bool((example != 0).any()):
+    if not isinstance(example, FakeTensor) and example.numel() and bool((example != 0).any()):
         return example
     return torch.randint(3, _smallest_vocabulary(module), example.shape, generator=generator)
 

@@ -65,7 +65,7 @@ def trace(model: Model) -> Trace:
             bound[node.name] = Value([walk.fresh(size, "input") for size in tensor.shape], tokens=not tensor.is_floating_point())
         else:
             known = model.constants.get(name, program.constants.get(name, tensor))
-            bound[node.name] = walk.constant(known if isinstance(known, Tensor) and known.shape == tensor.shape else tensor)
+            bound[node.name] = walk.constant(known.clone() if isinstance(known, Tensor) and known.shape == tensor.shape else tensor)
     with torch.no_grad():
         result = walk.run(program.graph, bound, program.graph_module)
     outputs = [value.dims for value in _flat(result)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from scionwood.anatomy import atoms
 from scionwood.anatomy.atoms import UNIT, Atom, Dim, Unrefinable, expand, pin, size_of, tag
@@ -29,6 +30,7 @@ class Value:
         dims: its dimensions, outermost first.
         origin: the parameter or buffer it is a view or a cast of, if it is one.
         constant: it depends neither on the inputs nor on the weights.
+        data: a constant's numbers, where they are known; its dimensions are then read off them each time it meets something else.
         labels: its integers are indices into this dimension (the experts a router chose); permuting the dimension renames them.
         counts: its entries count labels, index by index, so that a running sum over them is a list of segment ends.
         tokens: it is a model input, looked at only through views: what indexes a vocabulary.
@@ -38,6 +40,7 @@ class Value:
     dims: list[Dim]
     origin: str | None = None
     constant: bool = False
+    data: Tensor | None = None
     labels: Dim | None = None
     counts: bool = False
     tokens: bool = False
@@ -90,6 +93,14 @@ def _values_in(items: Iterable[Any]) -> Iterator[Value]:
 
 
 Rule = Callable[[Call], Any]
+
+LARGEST_PROFILE = 2**22
+"""The most numbers kept of a constant along one dimension: 32 MB."""
+
+_RANDOM = frozenset(
+    {torch.ops.aten.rand_like.default, torch.ops.aten.randn_like.default, torch.ops.aten.bernoulli.default, torch.ops.aten.empty_like.default}
+)
+"""Results that are not a function of the arguments, or not numbers yet."""
 
 
 class Walk:
@@ -220,11 +231,45 @@ class Walk:
 
     def constant(self, tensor: Tensor) -> Value:
         """A tensor that belongs to the model but not to its weights: it pins every dimension along which it varies."""
-        dims = []
-        for axis, size in enumerate(tensor.shape):
-            uniform = not tensor.is_meta and tensor.numel() > 0 and bool((tensor == tensor.narrow(axis, 0, 1)).all())
-            dims.append(self.fresh(size) if uniform else self.fresh(size, "positional"))
-        return Value(dims, constant=True)
+        if tensor.is_meta or tensor.is_sparse or type(tensor).__name__ == "FakeTensor":
+            return Value([self.fresh(size, "positional") for size in tensor.shape], constant=True)
+        return Value(self._dims_of(tensor), constant=True, data=tensor)
+
+    def _dims_of(self, data: Tensor) -> list[Dim]:
+        """Dimensions of known numbers: free where nothing varies, else positional, with the numbers as the profile."""
+        dims: list[Dim] = []
+        for place, size in enumerate(data.shape):
+            rows = data.movedim(place, 0).reshape(size, -1)
+            if size < 2 or bool((rows == rows[:1]).all()):
+                dims.append(self.fresh(size))
+                continue
+            dim = self.fresh(size, "positional")
+            if rows.numel() <= LARGEST_PROFILE:
+                atoms.imprint(dim, rows.double())
+            dims.append(dim)
+        return dims
+
+    def _compute(self, operation: torch._ops.OpOverload, arguments: Mapping[str, Any], values: Sequence[Value]) -> Any:
+        """An operation on known numbers alone is carried out; nothing, if it cannot be."""
+        if any(value.data is None for value in values) or operation in _RANDOM:
+            return None
+
+        def fill(item: Any) -> Any:
+            if isinstance(item, Value):
+                return item.data
+            if isinstance(item, torch.device):
+                return torch.device("cpu")
+            return type(item)(map(fill, item)) if isinstance(item, (list, tuple)) else item
+
+        filled = {name: fill(item) for name, item in arguments.items()}
+        keyword_only = {argument.name for argument in operation._schema.arguments if argument.kwarg_only}
+        try:
+            return operation(
+                *(item for name, item in filled.items() if name not in keyword_only),
+                **{name: item for name, item in filled.items() if name in keyword_only},
+            )
+        except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
+            return None
 
     def _call(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, module: torch.nn.Module) -> Any:
         if isinstance(operation, torch._ops.HigherOrderOperator):
@@ -248,6 +293,13 @@ class Walk:
         if result is None or not _tensors_in(result):
             return result
         call = Call(self, operation, arguments, result)
+        values = call.values()
+        known = self._compute(operation, arguments, values) if values or operation._schema.name == "aten::arange" else None
+        if known is not None and not any(value.labels for value in values) and operation._schema.name != "aten::arange":
+            return pytree.tree_map_only(Tensor, self.constant, known)
+        for value in values:
+            if value.data is not None and value.labels is None:
+                value.dims = self._dims_of(value.data)
         namespace, name = operation._schema.name.split("::")
         base = name.rstrip("_") if namespace == "aten" and not name.endswith("__") else name
         rule = self.rules.get(base)
@@ -260,6 +312,10 @@ class Walk:
             return self._take_apart(operation, arguments, result)
         outcome = rule(call)
         self._check(operation, call, outcome, result)
+        if isinstance(known, Tensor) and isinstance(outcome, Value):
+            outcome.data = known
+        elif isinstance(outcome, Value):
+            outcome.data = None
         return outcome
 
     def _check(self, operation: torch._ops.OpOverload, call: Call, outcome: Any, result: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from scionwood.anatomy.atoms import Dim, size_of, tag
 from scionwood.anatomy.walk import Call, Value
 
@@ -30,6 +32,8 @@ def _index(call: Call) -> Value:
     value: Value = call["self"]
     indices: list[Value | None] = [*call["indices"], *[None] * (len(value.dims) - len(call["indices"]))]
     at = [place for place, index in enumerate(indices) if index is not None]
+    if len(at) == 1 and (span := _span(indices[at[0]], size_of(value.dims[at[0]]))) is not None:
+        return value.like([*value.dims[: at[0]], call.walk.cut(value.dims[at[0]], *span), *value.dims[at[0] + 1 :]])
     given = [index for index in indices if index is not None]
     for place in at:
         index = indices[place]
@@ -43,6 +47,18 @@ def _index(call: Call) -> Value:
     rest = [dim for place, dim in enumerate(value.dims) if place not in at]
     front = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
     return Value([*rest[:front], *looked_up, *rest[front:]], constant=value.constant and all(i.constant for i in given))
+
+
+def _span(index: Value | None, size: int) -> tuple[int, int] | None:
+    """A constant list of successive indices is a slice written otherwise."""
+    if index is None or index.data is None or index.data.dim() != 1 or index.data.is_floating_point() or index.data.numel() == 0:
+        return None
+    if index.data.dtype == torch.bool:
+        return None
+    listed = [at % size for at in index.data.tolist()]
+    if listed != list(range(listed[0], listed[0] + len(listed))):
+        return None
+    return listed[0], listed[-1] + 1
 
 
 def _index_select(call: Call) -> Value:
