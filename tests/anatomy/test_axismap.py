@@ -219,6 +219,9 @@ def test_arithmetic_is_wide_and_the_dtype_stays(dtype):
     total = AxisMap.matrix(torch.ones(1, 3)).write(W, 0)
     assert total.dtype == dtype
     assert total.tolist() == [[1.0, 5.0]]  # bfloat16 itself would lose the 1 beside 256
+    # 1.003 is 1 in bfloat16: the matrix must not be rounded to the tensor's dtype either.
+    scaled = AxisMap.matrix(torch.tensor([[1.003]])).write(torch.tensor([192.0], dtype=dtype), 0)
+    assert torch.equal(scaled, torch.tensor([192 * torch.tensor(1.003)]).to(dtype))
     thirds = AxisMap.duplicate([0, 0, 0, 1, 2], 3).read(W, 0)
     assert thirds.dtype == dtype
     assert torch.equal(thirds[0], (W[0].double() / 3).to(dtype))

@@ -154,6 +154,11 @@ def test_json_schema():
     ]
 
 
+def test_a_string_is_the_last_resort():
+    assert Option("layers", str | int).convert("3") == 3
+    assert Option("layers", str | int).convert("3a") == "3a"
+
+
 def test_pairs_have_their_length():
     option = Option("range", tuple[int, int])
     assert option.convert("3, 4") == (3, 4)

@@ -85,6 +85,22 @@ def test_listing_200_files_is_quick(afresh, monkeypatch, tmp_path):
     assert min(seconds) < 0.05
 
 
+def test_a_file_is_listed_for_the_method_of_its_own_name(afresh, monkeypatch, tmp_path):
+    (tmp_path / "merge").mkdir()
+    sources = {
+        "late": '"""Late."""\n\ndef small_maths(x): ...\n\n@method(paper="2601.1")\ndef late(deltas): ...\n\ndef after(: no',
+        "plain": '"""No decorator."""\n\ndef plain(deltas): ...\n',
+        "other": '"""Another name."""\n\n@method()\ndef another(deltas): ...\n',
+        "foreign": '"""Another decorator."""\n\n@cache(paper="2601.1")\ndef foreign(deltas): ...\n',
+    }
+    for name, source in sources.items():
+        (tmp_path / "merge" / f"{name}.py").write_text(source)
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+    built_in = [entry for entry in registry.listing() if entry.distribution == "scionwood"]
+    assert [(entry.name, entry.summary, entry.paper) for entry in built_in] == [("merge.late", "Late.", "2601.1")]
+    assert built_in[0].location == "scionwood.methods.merge.late:late"
+
+
 def test_load_by_full_name_or_within_a_family():
     function = registry.load("select.uniform")
     assert registry.load("uniform", family="select") is function

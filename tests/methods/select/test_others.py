@@ -11,6 +11,7 @@ from scionwood.methods.select.consecutive import consecutive
 from scionwood.methods.select.llminit import column_variance, llminit, popular_rows, user_embedding
 from scionwood.methods.select.random import random
 from scionwood.methods.select.random_inconsistent import random_inconsistent
+from scionwood.methods.select.subcloning import subcloning
 from scionwood.methods.select.uniform import uniform
 from scionwood.methods.select.whole_heads import whole_heads
 from scionwood.methods.select.within_heads import within_heads
@@ -159,8 +160,10 @@ def test_llminit_says_what_it_lacks(options, words):
 
 
 def test_choose_says_which_input_is_missing():
-    with pytest.raises(MethodError, match=r"select\.random needs generator"):
+    with pytest.raises(MethodError, match=r"select\.random needs a generator, and was given none"):
         choose(random, (8,), (4,))
+    with pytest.raises(MethodError, match=r"select\.subcloning needs scores \(activation\)"):
+        choose(subcloning, (8,), (4,))
 
 
 def test_choose_refuses_what_is_no_index():

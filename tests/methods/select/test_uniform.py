@@ -91,6 +91,11 @@ def test_where_the_official_arithmetic_misses_a_half():
     assert official(48, 23)[11] == 23
 
 
+def test_the_official_arithmetic_takes_an_index_twice():
+    assert len(uniform((3229,), (3228,), arithmetic="float32").unique()) == 3227
+    assert len(uniform((3229,), (3228,)).unique()) == 3228
+
+
 @pytest.mark.parametrize(("n", "m"), [(384, 192), (1152, 576), (1536, 768), (96, 48), (192, 96), (768, 384)])
 def test_equals_the_official_rule_on_the_papers_pairs(n, m):
     assert torch.equal(uniform((n,), (m,)), official(n, m))

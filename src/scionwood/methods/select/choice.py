@@ -61,7 +61,8 @@ def choose(
     at_hand |= {"generator": generator, "scores": scores, "kind": kind}
     inputs = {name: at_hand.get(name) for name in record.inputs}
     if missing := [name for name in sorted(record.needs) if inputs[name] is None]:
-        raise MethodError(f"{record.name} needs {' and '.join(missing)}, which nothing has supplied.")
+        words = [f"scores ({record.scores})" if name == "scores" else f"a {name}" for name in missing]
+        raise MethodError(f"{record.name} needs {' and '.join(words)}, and was given none.")
     given = method(**inputs, **(options or {}))
     choice = given if isinstance(given, Choice) else Choice(given)
     n, m = math.prod(source), math.prod(target)

@@ -10,9 +10,10 @@ It helps wherever a smaller model of the same family is to be trained and data o
 model is at chance. It hurts where a head must stay whole: the rule acts on the flat dimension, so that at half the
 heads every target head is built from halves of two source heads (see ``whole_heads`` and ``within_heads``).
 
-The published code rounds ``torch.linspace`` in float32. Its arithmetic misses exact halves by an ulp, so that it breaks
-some of them away from even: never below T = 48, and in 1.5 % of the pairs of sizes that do not divide, by one index.
-Only halves differ. ``arithmetic="float32"`` gives the indices of that code; the default is what the rule says.
+The published code rounds ``torch.linspace`` in float32, which misses some halves by an ulp and rounds them away from
+even. So it differs by one index from what the rule says, in 1.5 % of the pairs of sizes that do not divide, the first
+at T = 48. Up to T = 2048 only exact halves differ; beyond, near halves do too, and an index may come twice (first seen
+from 3229 to 3228). The default is the rule in exact integers; ``arithmetic="float32"`` repeats the published code.
 """
 
 from collections.abc import Sequence
