@@ -50,15 +50,15 @@ def test_a_plain_function_is_no_method():
 def test_every_problem_of_a_record_is_named_at_once():
     with pytest.raises(MethodError) as caught:
 
-        @method(family="select", space="wieght", scope="elemant", laws={"identiti"}, resizes=("fre",))  # type: ignore[arg-type]
-        def wrong(source, taget, scores): ...
+        @method(family="select", space="wweight", scope="eelement", laws={"identiti"}, resizes=("fre",))  # type: ignore[arg-type]
+        def wrong(source, ttarget, scores): ...
 
     assert list(caught.value.problems) == [
-        "unknown space 'wieght' (did you mean 'weight'?)",
-        "unknown scope 'elemant' (did you mean 'element'?)",
+        "unknown space 'wweight' (did you mean 'weight'?)",
+        "unknown scope 'eelement' (did you mean 'element'?)",
         "unknown law 'identiti' (did you mean 'identity'?)",
         "unknown kind of axis 'fre' (did you mean 'free'?)",
-        "unknown input 'taget' (did you mean 'target'?)",
+        "unknown input 'ttarget' (did you mean 'target'?)",
         "a method that maps axes needs unit='axis' or 'dimension'",
         "it takes scores, but does not say which",
     ]

@@ -17,8 +17,8 @@ it.
      ``llminit.column_variance``). Where they are in ``record.optional``, they may be absent;
    * ``kind``: the kind of the axis, ``free`` or ``kernel``.
 
-3. It gives back a LongTensor of ``prod(target)`` distinct indices below ``prod(source)``, strictly increasing unless
-   its docstring says otherwise. Rules that also rescale give a ``Choice``: the index, and the ``gain`` that multiplies
+3. It gives back a LongTensor of ``prod(target)`` indices below ``prod(source)``, strictly increasing unless its
+   docstring says otherwise. Rules that also rescale give a ``Choice``: the index, and the ``gain`` that multiplies
    every tensor along each dimension that *reads* the unit (contracts it with an activation). ``choose`` always gives a
    ``Choice``. As a map of the axis it is ``AxisMap.select(choice.index, n, gain=choice.gain)``.
 4. ``record.consistent``: one choice serves every tensor that has the unit, in whatever role; where it is false, every
