@@ -127,7 +127,11 @@ def test_a_bit_that_flips_in_the_header_never_gives_another_error(
 
 
 def test_we_refuse_what_the_safetensors_library_refuses(make_safetensors: Any) -> None:
-    for header, data in (({"x": GOOD}, b"\0" * 9), ({"x": {**GOOD, "data_offsets": [1, 9]}}, b"\0" * 9), ({"x": 1}, b"")):
+    for header, data in (
+        ({"x": GOOD}, b"\0" * 9),
+        ({"x": {**GOOD, "data_offsets": [1, 9]}}, b"\0" * 9),
+        ({"x": 1}, b""),
+    ):
         path = make_safetensors(header, data)
         with pytest.raises(SafetensorError), safe_open(path, "pt"):
             pass

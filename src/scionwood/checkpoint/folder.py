@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -184,7 +185,8 @@ def side_files(folder: Path) -> dict[str, Path]:
     """Return what belongs to a model beside config and weights: tokenizer, generation config, licence, code, ….
 
     Small files of the folder and of the modules that a sentence-transformers ``modules.json`` names. Left out: weights
-    in any format, hidden files, the model card, pictures, records of training; links that lead out of the folder.
+    in any format, hidden files, the model card, pictures, records of training; and, with a warning, links that lead out
+    of the folder.
     """
     found: dict[str, Path] = {}
     for name in _candidates(folder):
@@ -194,7 +196,8 @@ def side_files(folder: Path) -> dict[str, Path]:
             continue
         try:
             path = inside(folder, name)
-        except SourceError:
+        except SourceError as error:
+            warnings.warn(f"{error.message.rstrip('.')}; it is not carried along.", stacklevel=4)
             continue
         if path.is_file() and path.stat().st_size <= _MOST_SIDE_FILE_BYTES:
             found[name] = path
@@ -203,11 +206,11 @@ def side_files(folder: Path) -> dict[str, Path]:
 
 def _candidates(folder: Path) -> Iterator[str]:
     try:
-        yield from sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
+        yield from sorted(entry.name for entry in os.scandir(folder) if not (folder / entry.name).is_dir())
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from None
     for module in _sentence_transformers_modules(folder):
-        yield from sorted(f"{module}/{entry.name}" for entry in os.scandir(folder / module) if not entry.is_dir())
+        yield from sorted(f"{module}/{entry.name}" for entry in os.scandir(folder / module) if entry.is_file())
 
 
 def _sentence_transformers_modules(folder: Path) -> list[str]:

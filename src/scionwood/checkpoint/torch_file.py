@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,12 @@ def read_torch_file(
 
 def _load(path: Path, label: str) -> Any:
     try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            # Files older than torch 1.6 are not zip archives and cannot be mapped; they are read whole, still as data.
-            if "mmap can only be used" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+        return _load_as_data(path)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)|(?:Unsupported (?:global|operand|class))\W+(\S+)", str(error))
-        named = next((group.rstrip(".,") for group in found.groups() if group), None) if found else None
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        code = f" ({found[1].rstrip('.,')})" if found else ""
         raise SourceError(
-            f"{label} is not plain tensors: reading it would run code{f' ({named})' if named else ''}, so it is not read.",
+            f"{label} holds more than plain tensors{code}, and is not read: that might run code.",
             hint="Save it again where you trust it, with safetensors.torch.save_file(state_dict, ...).",
         ) from None
     except OSError as error:
@@ -61,6 +56,19 @@ def _load(path: Path, label: str) -> Any:
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SourceError(f"{label} is damaged, or not a file that torch.save wrote: {reason.rstrip('.')}.") from None
+
+
+def _load_as_data(path: Path) -> Any:
+    with warnings.catch_warnings():
+        # Of pickle protocols that torch does not write itself: either it can read them or it says that it cannot.
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            # Files older than torch 1.6 are not zip archives and cannot be mapped; they are read whole, still as data.
+            if "mmap can only be used" not in str(error):
+                raise
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
 
 
 def _is_state_dict(value: Any) -> bool:
