@@ -14,7 +14,8 @@ PYTHON := $(shell for candidate in python3.11 python3; do \
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-check test test-slow check format docs demo demo-minilm bench-select constraints clean
+.PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
+	format docs demo demo-minilm bench-select constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,11 +44,22 @@ test: setup ## run the tests (minutes)
 test-slow: setup ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow
 
-check: setup-check ## ruff, pyright, import-linter, codespell
+# `make -k check` runs all five whatever fails.
+check: check-lint check-format check-types check-floors check-spelling ## ruff, pyright, import-linter, codespell
+
+check-lint: setup-check
 	$(BIN)/ruff check
+
+check-format: setup-check
 	$(BIN)/ruff format --check
+
+check-types: setup-check
 	$(BIN)/pyright
+
+check-floors: setup-check
 	$(BIN)/lint-imports
+
+check-spelling: setup-check
 	$(BIN)/codespell
 
 format: setup-check ## let ruff mend what it can
