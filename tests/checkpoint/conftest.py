@@ -59,7 +59,7 @@ def sharded(tmp_path: Path, weights: dict[str, torch.Tensor]) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def same() -> Callable[[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]], bool]:
     """Tell whether two mappings hold the same tensors, bit for bit."""
 

@@ -203,7 +203,7 @@ def _read_files(
         raise SourceError(f"{where} and its shards do not agree.", problems=[*problems[:20], *rest])
     # save_model of safetensors notes a name that it left out as {alias: kept} among the metadata.
     for alias, kept in metadata.items():
-        if kept in tensors and alias not in tensors:
+        if kept in tensors and alias not in tensors and alias not in ("format", "scionwood"):
             ties[alias] = kept
     return tensors, ties, metadata
 

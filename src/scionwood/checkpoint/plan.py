@@ -108,7 +108,7 @@ def plan_shards(
     Raises:
         OutputError: a dtype that the format does not have, a name that it cannot hold, or too long a header.
     """
-    _check_storable(checkpoint.tensors)
+    _check_storable(checkpoint, metadata)
     groups = _groups(list(checkpoint.tensors.values()), shard_size)
     shards: list[Shard] = []
     for number, group in enumerate(groups, start=1):
@@ -157,9 +157,13 @@ def _shard(name: str, group: list[LazyTensor], metadata: Mapping[str, str]) -> S
     return Shard(name, header, tuple(tensors), offsets, len(header) + end)
 
 
-def _check_storable(tensors: Mapping[str, LazyTensor]) -> None:
-    problems: list[str] = []
-    for name, tensor in tensors.items():
+def _check_storable(checkpoint: Checkpoint, metadata: Mapping[str, str]) -> None:
+    problems = [
+        f"{alias!r} cannot be the name of a tied tensor in a safetensors file"
+        for alias in checkpoint.ties
+        if alias in metadata or not _is_text(alias)
+    ]
+    for name, tensor in checkpoint.tensors.items():
         if tensor.name != name:
             problems.append(f"{name!r} calls itself {tensor.name!r}")
         if tensor.dtype not in DTYPE_CODES:

@@ -37,9 +37,11 @@ def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path
                 )
             if origin.is_relative_to(target):
                 raise OutputError(f"The output {path} contains its own input {given}.", hint="Write to another folder.")
-    if target.is_dir():
+    with output_errors(target):
+        exists = target.exists()
+    if exists and target.is_dir():
         _check_folder(path, target, overwrite)
-    elif target.exists():
+    elif exists:
         if path.suffix != ".safetensors":
             raise OutputError(f"The output {path} is a file, where a folder is to be written.")
         if not overwrite:
@@ -171,10 +173,10 @@ def _swap(part: Path, target: Path, overwrite: bool) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 
