@@ -295,8 +295,11 @@ def test_side_files_that_vanish(folder: Path, tmp_path: Path) -> None:
 
 
 SLOW = """
-    import sys, time, torch
+    import signal, sys, time, torch
     from scionwood.checkpoint import Checkpoint, ComputedTensor, write
+
+    # A process started in the background inherits that interrupts are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def function(start, stop):
         print("writing", flush=True)

@@ -131,7 +131,10 @@ class Lineage:
 
     def to_yaml(self) -> str:
         """Return the lineage as YAML, for ``scionwood.yaml``."""
-        return yaml.safe_dump(json.loads(self.to_json()), sort_keys=False, allow_unicode=True, width=120)
+        plain = json.loads(self.to_json())
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+        # PyYAML writes some rare line breaks (U+0085) as they are, and reads them as spaces.
+        return text if yaml.safe_load(text) == plain else yaml.safe_dump(plain, sort_keys=False, width=120)
 
     @classmethod
     def from_yaml(cls, text: str) -> "Lineage":
