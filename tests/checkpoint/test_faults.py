@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -237,6 +238,25 @@ def test_a_file_that_may_not_grow_so_large(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stderr) == (2, "")
     assert done.stdout == f"{tmp_path / name} cannot be written: File too large; nothing is left under its name.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(OutputError, match="is not the name of a file"):
+        write({}, "a\0b")
+
+
+def test_folders_need_not_be_synced_where_that_is_not_to_be_had(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Weights, same: Same
+) -> None:
+    fsync = os.fsync
+
+    def without_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", without_folders)
+    assert same(open(write(open(folder), tmp_path / "out")), weights)
 
 
 def test_a_place_that_cannot_be_written_to(folder: Path, tmp_path: Path) -> None:

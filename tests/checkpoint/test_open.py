@@ -366,6 +366,12 @@ def test_a_revision_is_only_for_the_hub(folder: Path) -> None:
     assert "not for a dict" in str(refused({}, revision="v2"))
 
 
+def test_names_that_are_none() -> None:
+    assert str(refused("")) == "The name of the source is empty."
+    assert str(refused("a\0b")) == "'a\\x00b' is not the name of a file."
+    assert "There is no file or folder ~nobody-at-all/oak" in str(refused("~nobody-at-all/oak"))
+
+
 def test_something_else_is_no_source() -> None:
     assert "not a int" in str(refused(3))
 

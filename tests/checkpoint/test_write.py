@@ -96,6 +96,13 @@ def test_the_folder_holds_what_a_model_has(folder: Path, tmp_path: Path, weights
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
+def test_a_module_or_a_path_is_written_as_it_is(folder: Path, tmp_path: Path, weights: Weights, same: Same) -> None:
+    assert same(open(write(weights, tmp_path / "a")), weights)
+    assert same(open(write(str(folder), str(tmp_path / "b"))), weights)
+    model = torch.nn.Linear(2, 3)
+    assert same(open(write(model, tmp_path / "c")), model.state_dict())
+
+
 def test_code_travels_only_when_asked(folder: Path, tmp_path: Path) -> None:
     assert not (write(open(folder), tmp_path / "a") / "modeling_oak.py").exists()
     assert (write(open(folder), tmp_path / "b", code=True) / "modeling_oak.py").exists()

@@ -17,7 +17,7 @@ from scionwood.checkpoint.strict_json import read_json_object
 from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import SourceError, nearest
 
-__all__ = ["LINEAGE_FILE", "WeightFiles", "existing", "inside", "readable", "side_files", "weight_files"]
+__all__ = ["LINEAGE_FILE", "WeightFiles", "existing", "expanded", "inside", "readable", "side_files", "weight_files"]
 
 LINEAGE_FILE = "scionwood.yaml"
 
@@ -81,6 +81,14 @@ class WeightFiles:
     is_adapter: bool = False
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return the path with ``~`` and ``~user`` replaced; as it is, where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def existing(path: Path, what: str = "file or folder") -> Path:
     """Return the path if there is something, and refuse links that lead to themselves.
 
@@ -89,6 +97,8 @@ def existing(path: Path, what: str = "file or folder") -> Path:
     """
     try:
         os.stat(path)
+    except ValueError:
+        raise SourceError(f"{str(path)!r} is not the name of a file.") from None
     except FileNotFoundError:
         if path.is_symlink():
             raise SourceError(f"{path} is a link to {path.readlink()}, which does not exist.") from None

@@ -130,7 +130,9 @@ def lineage(source: Source, *, revision: str | None = None) -> Lineage | None:
 def _located(source: str | os.PathLike[str], revision: str | None, *, weights: bool = True) -> tuple[Path, str | None]:
     """Return the path of a source and, for one of the hub, its commit."""
     text = os.fspath(source)
-    path = Path(text).expanduser()
+    if not text:
+        raise SourceError("The name of the source is empty.")
+    path = folders.expanded(text)
     name = parse_hub_name(text) if isinstance(source, str) and not os.path.lexists(path) else None
     if name is None:
         if text.startswith("hf://"):

@@ -22,9 +22,12 @@ def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path
     Raises:
         OutputError: it is, contains, or lies in an input; or something is there that may not be overwritten.
     """
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} is not the name of a file.")
     try:
-        target = path.expanduser().resolve()
-    except (OSError, RuntimeError):
+        with output_errors(path):
+            target = path.resolve()
+    except RuntimeError:
         raise OutputError(f"{path} is a link that leads in a circle.") from None
     for given in inputs:
         with contextlib.suppress(OSError, RuntimeError):
@@ -139,6 +142,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems do not sync folders, and have no need to.
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(descriptor)
 
@@ -157,11 +164,12 @@ def _make_parents(parent: Path, made: list[Path]) -> None:
 def _swap(part: Path, target: Path, overwrite: bool) -> None:
     old = part.with_name(part.name.replace(".part-", ".old-"))
     if overwrite and target.exists():
-        target.rename(old)
         try:
+            target.rename(old)
             part.rename(target)
         except BaseException:
-            old.rename(target)
+            if old.exists() and not target.exists():
+                old.rename(target)
             raise
     elif target.is_file():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

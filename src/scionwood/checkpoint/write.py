@@ -12,8 +12,9 @@ import torch
 
 from scionwood.checkpoint.card import model_card
 from scionwood.checkpoint.checkpoint import Checkpoint
-from scionwood.checkpoint.folder import LINEAGE_FILE
+from scionwood.checkpoint.folder import LINEAGE_FILE, expanded
 from scionwood.checkpoint.lineage import Lineage, installed_versions
+from scionwood.checkpoint.open import Source, open
 from scionwood.checkpoint.parent import parent_of
 from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
 from scionwood.checkpoint.staging import check_free_space, check_output, output_errors, staged, sync
@@ -24,7 +25,7 @@ __all__ = ["write"]
 
 
 def write(
-    checkpoint: Checkpoint,
+    checkpoint: Source,
     path: str | os.PathLike[str],
     *,
     shard_size: int | str = "5GB",
@@ -42,7 +43,7 @@ def write(
     The same checkpoint gives the same bytes, whatever ``workers``.
 
     Args:
-        checkpoint: what to write.
+        checkpoint: what to write: a checkpoint, or anything that ``open`` takes.
         path: where to. Missing parents are made.
         shard_size: most bytes of values in one file, as a number or like ``"5GB"``.
         dtype: cast the floating tensors to it, and say so in the config: ``"bfloat16"``, ``torch.float32``, ….
@@ -68,7 +69,8 @@ def write(
     tensor([1., 1., 1.])
     >>> folder.cleanup()
     """
-    path = Path(path).expanduser()
+    checkpoint = open(checkpoint)
+    path = expanded(path)
     workers = _default_workers() if workers is None else workers
     if workers < 1:
         raise OutputError(f"{workers} workers cannot write; there must be one at least.")
@@ -96,7 +98,8 @@ def write(
 
 
 def _default_workers() -> int:
-    return min(8, len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
 
 
 def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
@@ -111,8 +114,8 @@ def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
     lineages = [checkpoint.lineage] if checkpoint.lineage and not checkpoint.files else []
     while lineages:
         for parent in lineages.pop().parents:
-            source = Path(parent.source).expanduser()
-            if source.exists():
+            source = expanded(parent.source)
+            if os.path.lexists(source):
                 yield source
             if parent.lineage and parent.digest is None:
                 lineages.append(parent.lineage)
