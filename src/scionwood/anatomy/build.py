@@ -134,7 +134,8 @@ def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
             raise AnatomyError(f"{source}: the config names no model_type", hint="a transformers config.json says which family it is")
         raise AnatomyError(f"{source}: transformers knows no model_type {family!r}{nearest(str(family), known)}")
     try:
-        settings = CONFIG_MAPPING[family].from_dict(config)
+        kind = CONFIG_MAPPING[family]
+        settings = kind.from_dict(kind._decode_special_floats(config))  # noqa: SLF001 - JSON has no infinity; this is how they write it
     except Exception as error:
         raise AnatomyError(f"{source}: the config of a {family} is not valid: {_first_line(error)}") from error
     assert isinstance(settings, PretrainedConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from torch import nn
 
@@ -64,11 +65,22 @@ def _settle(dims: Iterable[Dim]) -> None:
             atoms.settle(dim)
 
 
-def _roles(found: Trace, ties: dict[str, str]) -> dict[str, dict[Atom, set[str]]]:
-    roles: dict[str, dict[Atom, set[str]]] = defaultdict(lambda: defaultdict(set))
+Roles: TypeAlias = "dict[str, list[set[str]]]"
+
+
+def _roles(found: Trace, ties: dict[str, str]) -> Roles:
+    """For every dimension of every tensor, the roles it was seen in: by the dimension itself, or through its axes after a view."""
+    roles: Roles = {name: [set() for _ in tensor] for name, tensor in found.dims.items()}
+    place_of = {(name, id(dim)): place for name, tensor in found.dims.items() for place, dim in enumerate(tensor) if dim}
     for name, dim, role in found.roles:
-        for leaf in leaves(dim):
-            roles[ties.get(name, name)][leaf].add(role)
+        place = place_of.get((name, id(dim)))
+        if place is not None:
+            roles[ties.get(name, name)][place].add(role)
+            continue
+        seen = set(leaves(dim))
+        for other, own in enumerate(found.dims[name]):
+            if seen & set(leaves(own)):
+                roles[ties.get(name, name)][other].add(role)
     return roles
 
 
@@ -81,7 +93,7 @@ def _describe(
     found: Trace,
     dims: dict[str, list[Dim]],
     ties: dict[str, str],
-    roles: dict[str, dict[Atom, set[str]]],
+    roles: Roles,
     unused: set[str],
 ) -> Anatomy:
     lists = block_lists(model.module)
@@ -90,7 +102,7 @@ def _describe(
         for place, dim in enumerate(tensor):
             own = tuple(leaves(dim))
             for leaf in dict.fromkeys(own):
-                places[leaf].append(Occurrence(name, place, len(tensor), frozenset(roles[name][leaf]), own))
+                places[leaf].append(Occurrence(name, place, len(tensor), frozenset(roles[name][place]), own))
     names = name_axes(places, {atom: _kind(atom) for atom in places}, lists)
     paired = {leaf for dim in found.paired for leaf in leaves(dim)}
     axes = {
@@ -118,7 +130,7 @@ def _describe(
             name,
             tuple(math.prod(atom.size for atom in dim) for dim in tensor),
             tuple(written(dim, trim(name.rpartition(".")[0], root)) for dim in tensor),
-            tuple("unused" if name in unused else _role(dim, roles[name]) for dim in tensor),
+            tuple("unused" if name in unused else _role(seen) for seen in roles[name]),
         )
     def output(dim: Dim, owner: str) -> Dimension:
         """A dimension of an output that no tensor has (batch, time) is one axis, whatever it was made of."""
@@ -139,8 +151,7 @@ def _describe(
     return Anatomy(tensors, axes, ties, lists, outputs, frozenset(unused), found.unknown, model.source)
 
 
-def _role(dim: Dim, seen: dict[Atom, set[str]]) -> str:
-    found = {role for leaf in leaves(dim) for role in seen.get(leaf, ())}
+def _role(found: set[str]) -> str:
     order = [role for role in ("writes", "reads", "scales") if role in found]
     if len(order) > 1 and "scales" in order:
         order.remove("scales")

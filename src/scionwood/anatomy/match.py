@@ -10,10 +10,10 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from scionwood.anatomy.anatomy import Anatomy, Dimension
-from scionwood.anatomy.depth import block_lists, indices_in
+from scionwood.anatomy.depth import indices_in
 from scionwood.errors import MatchError, nearest
 
 __all__ = ["Match", "match"]
@@ -61,7 +61,14 @@ def first(path: str, source: int, target: int) -> Sequence[int]:
     return range(min(source, target))
 
 
-def match(source: Anatomy, target: Anatomy, *, depth: DepthRule = first, fresh_outputs: bool = False) -> Match:
+def match(
+    source: Anatomy,
+    target: Anatomy,
+    *,
+    depth: DepthRule = first,
+    fresh_outputs: bool = False,
+    classes: Collection[tuple[int, int]] | None = None,
+) -> Match:
     """Match the axes of two models of one family.
 
     Args:
@@ -69,6 +76,8 @@ def match(source: Anatomy, target: Anatomy, *, depth: DepthRule = first, fresh_o
         target: the anatomy to make.
         depth: which source block each target block comes from, list by list.
         fresh_outputs: leave the modules that only write the model's outputs unmatched, even where the sizes agree.
+        classes: the numbers of classes (source, target), where the configs say them: an output of another size is then selected like any
+            axis. Nothing says that every output means something by itself: a module that only writes outputs is fresh where they differ.
 
     Returns:
         The size map of every axis, the tensor map and the depth map.
@@ -77,11 +86,20 @@ def match(source: Anatomy, target: Anatomy, *, depth: DepthRule = first, fresh_o
         MatchError: the models are of different families, an axis of the target meets two axes of the source, or is larger than what it
             comes from. It names every parameter, both shapes and both axes.
     """
-    return _Matcher(source, target, depth, fresh_outputs=fresh_outputs).result()
+    return _Matcher(source, target, depth, fresh_outputs=fresh_outputs, classes=classes).result()
 
 
 class _Matcher:
-    def __init__(self, source: Anatomy, target: Anatomy, depth: DepthRule, *, fresh_outputs: bool) -> None:
+    def __init__(
+        self,
+        source: Anatomy,
+        target: Anatomy,
+        depth: DepthRule,
+        *,
+        fresh_outputs: bool,
+        classes: Collection[tuple[int, int]] | None,
+    ) -> None:
+        self.classes = classes
         self.source = source
         self.target = target
         self.rule = depth
@@ -183,7 +201,8 @@ class _Matcher:
                 mine, theirs = self.target.tensors[tensor], self.source.tensors[self.tensors[tensor]]
                 places = [place for place, dim in enumerate(mine.dims) if name in dim]
                 sizes = [(theirs.shape[p], mine.shape[p]) for p in places if p < len(theirs.shape)]
-                if self.fresh_outputs or any(a != b for a, b in sizes):
+                differ = any(a != b and (self.classes is None or (a, b) in self.classes or b > a) for a, b in sizes)
+                if self.fresh_outputs or differ:
                     reason = f"{sizes[0][0]} outputs in the source, {sizes[0][1]} in the target" if sizes else "another shape"
                     self._set_fresh(where, "a fresh head was asked for" if self.fresh_outputs else reason)
                     break

@@ -43,6 +43,8 @@ def trace(model: Model) -> Trace:
     from scionwood.anatomy.rules import LABEL_RULES, RULES
 
     program = model.program
+    # A forward may compute what it only asks the shape of: a dead operation says nothing about the function.
+    program.graph.eliminate_dead_code()
     stored = set(model.module.state_dict(keep_vars=True))
     walk = Walk(RULES, LABEL_RULES)
     bound: dict[str, Any] = {}

@@ -114,7 +114,7 @@ class Choices:
         return AxisMap.select(self._kept_meaning(run), n)
 
     def _chosen(self, run: Run, once: str) -> AxisMap:
-        name = once or self.units.key[run]
+        name = once or self.units.key.get(run, run.target[0] or run.source[0])
         memory = (name, run.old, run.new)
         if memory not in self._made:
             scores = self._scores_of(run) if self.record.scores else None

@@ -34,7 +34,7 @@ from scionwood.methods.select.depth import blocks
 from scionwood.verbs.choices import Choices
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.importance import magnitude_scores, variance_scores
-from scionwood.verbs.target import Target, target_config
+from scionwood.verbs.target import Target, class_counts, target_config
 
 __all__ = ["select"]
 
@@ -98,7 +98,13 @@ def select(
     checkpoint = open_checkpoint(source)
     larger, smaller, config = _models(source, checkpoint, like, set, depth, inputs)
     chosen_depth = _depth_rule(depth)
-    pair = match(anatomies.derive(larger), anatomies.derive(smaller), depth=chosen_depth, fresh_outputs=head == "fresh")
+    pair = match(
+        anatomies.derive(larger),
+        anatomies.derive(smaller),
+        depth=chosen_depth,
+        fresh_outputs=head == "fresh",
+        classes=class_counts(larger.config, smaller.config),
+    )
     _check_depth_names(depth, pair)
     read = layout_on_disk(larger, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
 

@@ -13,7 +13,7 @@ from scionwood.checkpoint import Checkpoint, open_config
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.select.depth import blocks
 
-__all__ = ["Target", "target_config"]
+__all__ = ["Target", "class_counts", "target_config"]
 
 Target: TypeAlias = "str | Path | Mapping[str, Any] | Checkpoint | nn.Module | Any"
 """A folder or a file with a config, a hub id, a config (a mapping or transformers' own), a checkpoint, or a module."""
@@ -37,12 +37,14 @@ def target_config(source: Mapping[str, Any], like: Target | None, overrides: Map
     if not config.get("architectures") and config.get("model_type") == source.get("model_type"):
         config["architectures"] = source.get("architectures")
     before = copy.deepcopy(config)
+    if like is None:
+        config = _independent(config)
     unknown = []
     for name, value in (overrides or {}).items():
         if not _assign(config, name, value):
-            unknown.append(f"{name}{nearest(name, list(config))}")
+            unknown.append(f"{name}{nearest(name, list(before))}")
     if unknown:
-        raise MethodError("the target's config has no such setting", problems=unknown, hint=f"it has {', '.join(sorted(_sizes(config)))}")
+        raise MethodError("the target's config has no such setting", problems=unknown, hint=f"it has {', '.join(sorted(_sizes(before)))}")
     _follow_depth(before, config, overrides or {}, depth)
     return config
 
@@ -55,6 +57,44 @@ def _config_of(like: Any) -> dict[str, Any]:
     if hasattr(like, "to_dict"):
         return like.to_dict()
     return copy.deepcopy(dict(open_config(like)))
+
+
+def class_counts(source: Any, target: Any) -> set[tuple[int, int]] | None:
+    """How many things the outputs of two models name, by their configs; nothing, for modules without one."""
+    if source is None or target is None:
+        return None
+    counts = [(getattr(source, name, None), getattr(target, name, None)) for name in ("num_labels", "vocab_size")]
+    return {(old, new) for old, new in counts if isinstance(old, int) and isinstance(new, int)}
+
+
+def _independent(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the family works out from other settings (a head's width from the hidden size), so that it follows them."""
+    from transformers import CONFIG_MAPPING
+
+    family = config.get("model_type")
+    if family not in CONFIG_MAPPING:
+        return config
+    kind = CONFIG_MAPPING[family]
+    kept = copy.deepcopy(config)
+    for path in [(name,) for name in config] + [(part, name) for part in config if isinstance(config[part], dict) for name in config[part]]:
+        if path[-1] in ("model_type", "architectures"):
+            continue
+        without = copy.deepcopy(kept)
+        place = without
+        for part in path[:-1]:
+            place = place.get(part, {})
+        if path[-1] not in place:
+            continue
+        value = place.pop(path[-1])
+        try:
+            worked_out: Any = kind.from_dict(kind._decode_special_floats(copy.deepcopy(without))).to_dict()  # noqa: SLF001
+        except Exception:  # noqa: BLE001, S112 - a setting without which the config is not valid is not worked out
+            continue
+        for part in path:
+            worked_out = worked_out.get(part) if isinstance(worked_out, dict) else None
+        if kind._decode_special_floats({"": worked_out}) == kind._decode_special_floats({"": value}):  # noqa: SLF001
+            kept = without
+    return kept
 
 
 def _assign(config: dict[str, Any], name: str, value: Any) -> bool:
