@@ -29,6 +29,9 @@ def fail_with(monkeypatch, error):
         (["demo", "digit"], ["digits", "minilm"]),
         (["select", "a", "--set", "x=1"], ["--out says where to write", "--dry-run"]),
         (["select", "a", "--out", "b", "--set", "x", "--set", "y"], ["--set takes name=value", "'x'", "'y'"]),
+        (["select", "a", "--depth", "first", "--depth", "last"], ["--depth is given twice", "LIST=RULE"]),
+        (["select", "a", "--depth", "first", "--depth", "encoder.block=last"], ["--depth takes name=value", "'first'"]),
+        (["select", "a", "--head", "frsh"], ["selected", "fresh"]),
         (["select", "a", "--out", "b", "--option", "x=1", "--option", "x=2"], ["--option", "'x' is given twice"]),
     ],
 )

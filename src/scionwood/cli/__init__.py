@@ -106,7 +106,9 @@ def _summary(name: str) -> str:
 
 def _shown_default(default: object) -> str | None:
     """Return a default as the help shows it; "nothing given" goes without saying."""
-    return None if default is None or default is False or default == () else str(default)
+    if isinstance(default, tuple):
+        return ", ".join(default) or None
+    return None if default is None or default is False else str(default)
 
 
 def _request_error(error: "CycloptsError") -> str:

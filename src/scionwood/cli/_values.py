@@ -1,13 +1,14 @@
 """Values as they are written on a command line: ``name=value`` pairs and lists of layers."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scionwood.errors import ScionwoodError
 
 __all__ = ["assignments", "config_values", "depth"]
 
+EXAMPLES = {"--set": "hidden_size=256", "--option": "arithmetic=float32", "--depth": "encoder.block=even"}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -40,7 +41,7 @@ def assignments(flag: str, pairs: Iterable[str]) -> dict[str, str]:
             found[name] = text
     if problems:
         message = f"{flag} takes name=value"
-        raise ScionwoodError(message, problems=problems, hint=f"for example {flag} hidden_size=256")
+        raise ScionwoodError(message, problems=problems, hint=f"for example {flag} {EXAMPLES[flag]}")
     return found
 
 
@@ -67,11 +68,22 @@ def value(text: str) -> Any:
         return text
 
 
-def depth(text: str) -> str | list[int]:
-    """Return a depth rule's name, or the list of layers where numbers are given.
+def depth(rules: Sequence[str]) -> str | list[int] | dict[str, str | list[int]]:
+    """Return what ``--depth`` says: a rule for every list of blocks, or rules by the name of the list.
 
-    >>> depth("even"), depth("0,2,5"), depth("3")
+    >>> depth(["even"]), depth(["0,2,5"]), depth(["3"])
     ('even', [0, 2, 5], [3])
+    >>> depth(["encoder.block=first", "decoder.block=0,2"])
+    {'encoder.block': 'first', 'decoder.block': [0, 2]}
     """
-    parts = text.split(",")
-    return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else text
+    if any("=" in rule for rule in rules):
+        return {name: _layers(rule) for name, rule in assignments("--depth", rules).items()}
+    if len(rules) > 1:
+        message = "--depth is given twice"
+        raise ScionwoodError(message, hint="give one rule for all layers, or LIST=RULE for each list of blocks")
+    return _layers(rules[0])
+
+
+def _layers(rule: str) -> str | list[int]:
+    parts = rule.split(",")
+    return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else rule

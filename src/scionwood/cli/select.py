@@ -1,6 +1,7 @@
 """Make a smaller model's weights by selecting from a larger one's."""
 
 from pathlib import Path
+from typing import Literal
 
 
 def command(
@@ -11,7 +12,9 @@ def command(
     out: Path | None = None,
     set: tuple[str, ...] = (),
     method: str = "uniform",
-    depth: str = "first",
+    depth: tuple[str, ...] = ("first",),
+    head: Literal["selected", "fresh"] = "selected",
+    rescale: Literal["variance"] | None = None,
     seed: int = 0,
     option: tuple[str, ...] = (),
     dtype: str | None = None,
@@ -38,7 +41,12 @@ def command(
     method
         How indices are chosen along every axis.
     depth
-        Which layers stay: first, last, even, stride, or their numbers, 0,2,5.
+        Which layers stay: first, last, even, stride, or their numbers, 0,2,5. For nets with several lists of blocks
+        also LIST=RULE, once for each.
+    head
+        Select the classifier's weights, too, or initialise it anew even where its size is the same.
+    rescale
+        Multiply what reads a cut axis by sqrt(old size / new size), as weight subcloning does.
     seed
         For the methods that draw at random.
     option
@@ -61,6 +69,7 @@ def command(
 
     sizes = _values.config_values(set)
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
+    layers = _values.depth(depth)
     if out is None and not dry_run:
         message = "--out says where to write, and is missing"
         raise ScionwoodError(message, hint="give --out FOLDER, or --dry-run to see what would be selected")
@@ -76,7 +85,9 @@ def command(
         like=like,
         set=sizes or None,
         method=method,
-        depth=_values.depth(depth),
+        depth=layers,
+        head=head,
+        rescale=rescale,
         seed=seed,
         options=options,
     )
@@ -91,6 +102,7 @@ def command(
                 workers=workers,
                 progress=progress,
             )
+    assert student.ledger is not None  # what a verb returns has one
     if json:
         print_json(student.ledger.to_json())
     else:
