@@ -13,7 +13,7 @@ This room imports ``checkpoint`` and ``errors`` only; transformers is imported i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -21,10 +21,27 @@ from scionwood.anatomy.anatomy import Anatomy, Axis, TensorAnatomy, flat_index
 from scionwood.anatomy.axismap import AxisMap
 from scionwood.anatomy.build import Model, from_config, from_factory, from_module
 from scionwood.anatomy.derive import derive
+from scionwood.anatomy.match import Match, match
 from scionwood.anatomy.symmetry import Symmetry
 from scionwood.anatomy.symmetry import verify as _verify
 
-__all__ = ["Anatomy", "Axis", "AxisMap", "Model", "Symmetry", "TensorAnatomy", "flat_index", "model", "of", "verify"]
+__all__ = [
+    "Anatomy",
+    "Axis",
+    "AxisMap",
+    "Match",
+    "Model",
+    "Symmetry",
+    "TensorAnatomy",
+    "flat_index",
+    "from_config",
+    "from_factory",
+    "from_module",
+    "match",
+    "model",
+    "of",
+    "verify",
+]
 
 
 def model(source: Any, inputs: object = None) -> Model:
@@ -38,12 +55,12 @@ def model(source: Any, inputs: object = None) -> Model:
         return source
     if isinstance(source, nn.Module):
         if inputs is None and hasattr(source, "config"):
-            return from_config(source.config, type(source).__name__)
+            return from_config(cast("Any", source.config), type(source).__name__)
         return from_module(source, inputs)
     if isinstance(source, str) and ":" in source:
         return from_factory(source)
     if isinstance(source, Mapping) or hasattr(source, "model_type"):
-        return from_config(source)
+        return from_config(cast("Any", source))
     from scionwood.checkpoint import open_config
 
     return from_config(open_config(source), str(source))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["Anatomy", "Axis", "Dimension", "TensorAnatomy", "flat_index"]
 
@@ -81,7 +84,10 @@ class Anatomy:
     source: str
 
     def __repr__(self) -> str:
-        kinds = {kind: sum(axis.kind == kind for axis in self.axes.values()) for kind in ("free", "output", "input", "positional", "coarse")}
+        kinds = {
+            kind: sum(axis.kind == kind for axis in self.axes.values())
+            for kind in ("free", "output", "input", "positional", "coarse")
+        }
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         return f"<Anatomy of {self.source}: {len(self.tensors)} tensors, axes: {counted}>"
 
@@ -122,6 +128,12 @@ class Anatomy:
             if any(leaf in coarse for dim in tensor.dims for leaf in self.leaves(dim))
         )
         return held / max(self.num_parameters, 1)
+
+    def table(self) -> RenderableType:
+        """The anatomy as a table for people; see :func:`scionwood.anatomy.table.table`."""
+        from scionwood.anatomy.table import table
+
+        return table(self)
 
     def to_json(self) -> dict[str, Any]:
         """The whole anatomy as plain data.

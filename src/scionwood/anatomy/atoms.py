@@ -17,7 +17,21 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-__all__ = ["PINS", "UNIT", "Atom", "Dim", "Unrefinable", "cut", "expand", "leaves", "pin", "regroup", "segments", "size_of", "unify"]
+__all__ = [
+    "PINS",
+    "UNIT",
+    "Atom",
+    "Dim",
+    "UnrefinableError",
+    "cut",
+    "expand",
+    "leaves",
+    "pin",
+    "regroup",
+    "segments",
+    "size_of",
+    "unify",
+]
 
 PINS = ("coarse", "kernel", "part", "positional", "input", "output")
 """Why an atom is not free, strongest first: an atom with several pins shows the first."""
@@ -28,7 +42,7 @@ UNIT: Dim = ()
 """The dimension of size one: the empty product."""
 
 
-class Unrefinable(Exception):
+class UnrefinableError(Exception):
     """Two dimensions have no common refinement; the caller pins them coarse."""
 
 
@@ -167,7 +181,7 @@ def cut(dim: Dim, start: int, stop: int) -> Dim:
     """Return the part [start, stop) of a dimension, refining it so that the part is a segment of it.
 
     Raises:
-        Unrefinable: the bounds fall inside an inner factor.
+        UnrefinableError: the bounds fall inside an inner factor.
     """
     _bound(dim, start)
     _bound(dim, stop)
@@ -188,7 +202,7 @@ def _bound(dim: Dim, position: int) -> None:
             inner = size_of(piece[1:])
             at = position - offset
             if at % inner:
-                raise Unrefinable(f"{piece!r} cannot be cut at {at}")
+                raise UnrefinableError(f"{piece!r} cannot be cut at {at}")
             _cut_leaf(piece[0], at // inner)
             return
         offset += width
@@ -216,7 +230,7 @@ def _split(atom: Atom, inner: int) -> tuple[Dim, Dim]:
         atom.terms, atom.factors = None, (*outer, *expand(shared))
         return expand(outer), expand(shared)
     if atom.size % inner:
-        raise Unrefinable(f"{atom.size} is no multiple of {inner}")
+        raise UnrefinableError(f"{atom.size} is no multiple of {inner}")
     outside, inside = Atom(atom.size // inner), Atom(inner)
     atom.factors = (outside, inside)
     _inherit(atom, atom.factors)
@@ -229,14 +243,14 @@ def _take_inner(dim: Dim, size: int) -> tuple[Dim, Dim]:
     taken = 1
     while taken < size:
         if not outer:
-            raise Unrefinable(f"no inner part of size {size}")
+            raise UnrefinableError(f"no inner part of size {size}")
         atom = outer.pop()
         if size % (taken * atom.size) == 0:
             inner[:0] = [atom]
             taken *= atom.size
             continue
         if size % taken:
-            raise Unrefinable(f"no inner part of size {size}")
+            raise UnrefinableError(f"no inner part of size {size}")
         rest, piece = _split(atom, size // taken)
         outer.extend(rest)
         inner[:0] = piece
@@ -248,7 +262,7 @@ def regroup(dim: Dim, sizes: Sequence[int]) -> list[Dim]:
     """View a dimension as several of the given sizes, outermost first, refining atoms where a boundary falls inside one.
 
     Raises:
-        Unrefinable: a boundary falls where no factor can be split.
+        UnrefinableError: a boundary falls where no factor can be split.
     """
     parts: list[Dim] = []
     rest = expand(dim)
@@ -262,7 +276,7 @@ def unify(left: Dim, right: Dim) -> None:
     """Make two dimensions of one size one and the same, refining both until they fit.
 
     Raises:
-        Unrefinable: they have no common refinement, such as 2 x 3 against 3 x 2.
+        UnrefinableError: they have no common refinement, such as 2 x 3 against 3 x 2.
     """
     a, b = list(expand(left)), list(expand(right))
     while a and b:
@@ -283,14 +297,14 @@ def unify(left: Dim, right: Dim) -> None:
         else:
             _halve(b, a, y, x)
     if size_of(expand(a)) != 1 or size_of(expand(b)) != 1:
-        raise Unrefinable(f"{left!r} and {right!r} have different sizes")
+        raise UnrefinableError(f"{left!r} and {right!r} have different sizes")
 
 
 def _halve(larger: list[Atom], smaller: list[Atom], big: Atom, small: Atom) -> None:
     """Refine the larger of two inner atoms so that its inner part has the size of the smaller, or of their greatest common divisor."""
     inner = small.size if big.size % small.size == 0 else math.gcd(big.size, small.size)
     if inner == 1:
-        raise Unrefinable(f"{big.size} and {small.size} share no factor")
+        raise UnrefinableError(f"{big.size} and {small.size} share no factor")
     if inner != small.size:
         smaller.pop()
         for side in _split(small, inner):
@@ -315,7 +329,7 @@ def _unite(x: Atom, y: Atom) -> None:
         return
     kept, gone = (y, x) if x.terms is None and y.terms is not None else (x, y)
     if kept.terms is not None and any(leaf is gone for leaf in leaves((kept,))):
-        raise Unrefinable("an atom cannot be a part of itself")
+        raise UnrefinableError("an atom cannot be a part of itself")
     gone.alias = kept
     _inherit(gone, (kept,))
 
@@ -346,7 +360,7 @@ def settle(dim: Dim) -> None:
         try:
             for term in terms[1:]:
                 unify(terms[0], term)
-        except Unrefinable:
+        except UnrefinableError:
             continue
         atom.factors = (Atom(len(terms), "part"), *expand(terms[0]))
         atom.terms = None

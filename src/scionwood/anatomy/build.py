@@ -115,7 +115,9 @@ def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
                     with mode:
                         ghost = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
                     is_parameter = isinstance(tensor, nn.Parameter)
-                    memo[id(tensor)] = nn.Parameter(ghost, requires_grad=tensor.requires_grad) if is_parameter else ghost
+                    memo[id(tensor)] = (
+                        nn.Parameter(ghost, requires_grad=tensor.requires_grad) if is_parameter else ghost
+                    )
                 store[name] = memo[id(tensor)]
 
 
@@ -131,7 +133,9 @@ def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
             )
         known = sorted(CONFIG_MAPPING.keys())
         if family is None:
-            raise AnatomyError(f"{source}: the config names no model_type", hint="a transformers config.json says which family it is")
+            raise AnatomyError(
+                f"{source}: the config names no model_type", hint="a transformers config.json says which family it is"
+            )
         raise AnatomyError(f"{source}: transformers knows no model_type {family!r}{nearest(str(family), known)}")
     try:
         kind = CONFIG_MAPPING[family]
@@ -170,14 +174,23 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
     stored = set(module.state_dict(keep_vars=True))
     found: dict[str, Tensor] = {}
     for path, part in module.named_modules():
-        own = {name: buffer for name, buffer in part.named_buffers(recurse=False) if f"{path}.{name}".lstrip(".") not in stored}
+        own = {
+            name: buffer
+            for name, buffer in part.named_buffers(recurse=False)
+            if f"{path}.{name}".lstrip(".") not in stored
+        }
         if not own:
             continue
         copied = copy.copy(part)
         copied._buffers = {  # noqa: SLF001 - a shallow twin of the module whose buffers are real
-            name: torch.full_like(b, -1, device="cpu") if name in own and b is not None else b for name, b in part._buffers.items()
+            name: torch.full_like(b, -1, device="cpu") if name in own and b is not None else b
+            for name, b in part._buffers.items()
         }
-        owners = [parent for prefix, parent in module.named_modules() if isinstance(parent, PreTrainedModel) and path.startswith(prefix)]
+        owners = [
+            parent
+            for prefix, parent in module.named_modules()
+            if isinstance(parent, PreTrainedModel) and path.startswith(prefix)
+        ]
         with contextlib.suppress(Exception), torch.no_grad(), _silence():
             owners[-1]._init_weights(copied)  # noqa: SLF001 - what from_pretrained itself calls for such buffers
             for name in own:
@@ -254,7 +267,12 @@ def _sounds(settings: PretrainedConfig) -> Iterator[Tensor]:
 
 
 def _spectrograms(settings: PretrainedConfig) -> Iterator[Tensor]:
-    bins = _find(settings, "num_mel_bins") or _find(settings, "feature_size") or _find(settings, "input_feat_per_channel") or 80
+    bins = (
+        _find(settings, "num_mel_bins")
+        or _find(settings, "feature_size")
+        or _find(settings, "input_feat_per_channel")
+        or 80
+    )
     positions = _find(settings, "max_source_positions")
     if positions:
         yield torch.zeros(2, bins, 2 * positions, device="meta")
@@ -303,7 +321,9 @@ def from_factory(name: str) -> Model:
     try:
         home = importlib.import_module(path)
     except ImportError as error:
-        raise AnatomyError(f"{name}: cannot import {path!r}: {error}", hint="run from the folder that holds the package") from error
+        raise AnatomyError(
+            f"{name}: cannot import {path!r}: {error}", hint="run from the folder that holds the package"
+        ) from error
     finally:
         if added:
             sys.path.remove(here)

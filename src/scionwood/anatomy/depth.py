@@ -62,7 +62,8 @@ def template(name: str, lists: Mapping[str, int]) -> str:
     """
     segments = name.split(".")
     return ".".join(
-        "*" if segment.isdigit() and ".".join(segments[:end]) in lists else segment for end, segment in enumerate(segments)
+        "*" if segment.isdigit() and ".".join(segments[:end]) in lists else segment
+        for end, segment in enumerate(segments)
     )
 
 

@@ -24,7 +24,11 @@ def derive(model: Model) -> Anatomy:
     """Trace a model and describe the axes of every tensor it stores."""
     found = trace(model)
     ties = _ties(model.module, found)
-    dims = {name: found.dims[name] for name in model.module.state_dict(keep_vars=True) if name in found.dims and name not in ties}
+    dims = {
+        name: found.dims[name]
+        for name in model.module.state_dict(keep_vars=True)
+        if name in found.dims and name not in ties
+    }
     for output in found.outputs:
         for dim in output:
             pin(dim, "output")
@@ -71,7 +75,9 @@ Roles: TypeAlias = "dict[str, list[set[str]]]"
 def _roles(found: Trace, ties: dict[str, str]) -> Roles:
     """For every dimension of every tensor, the roles it was seen in: by the dimension itself, or through its axes after a view."""
     roles: Roles = {name: [set() for _ in tensor] for name, tensor in found.dims.items()}
-    place_of = {(name, id(dim)): place for name, tensor in found.dims.items() for place, dim in enumerate(tensor) if dim}
+    place_of = {
+        (name, id(dim)): place for name, tensor in found.dims.items() for place, dim in enumerate(tensor) if dim
+    }
     for name, dim, role in found.roles:
         place = place_of.get((name, id(dim)))
         if place is not None:
@@ -107,7 +113,13 @@ def _describe(
     paired = {leaf for dim in found.paired for leaf in leaves(dim)}
     axes = {
         names[atom]: Axis(
-            names[atom], atom.size, _kind(atom), None, paired=atom in paired, tags=frozenset(atom.tags), profiles=tuple(atom.profiles)
+            names[atom],
+            atom.size,
+            _kind(atom),
+            None,
+            paired=atom in paired,
+            tags=frozenset(atom.tags),
+            profiles=tuple(atom.profiles),
         )
         for atom in places
     }
@@ -132,6 +144,7 @@ def _describe(
             tuple(written(dim, trim(name.rpartition(".")[0], root)) for dim in tensor),
             tuple("unused" if name in unused else _role(seen) for seen in roles[name]),
         )
+
     def output(dim: Dim, owner: str) -> Dimension:
         """A dimension of an output that no tensor has (batch, time) is one axis, whatever it was made of."""
         if any(leaf in names for leaf in leaves(dim)):
@@ -146,7 +159,8 @@ def _describe(
         return (owner,) if size != 1 else ()
 
     outputs = tuple(
-        tuple(output(dim, f"outputs.{number}.{place}") for place, dim in enumerate(dims)) for number, dims in enumerate(found.outputs)
+        tuple(output(dim, f"outputs.{number}.{place}") for place, dim in enumerate(dims))
+        for number, dims in enumerate(found.outputs)
     )
     return Anatomy(tensors, axes, ties, lists, outputs, frozenset(unused), found.unknown, model.source)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scionwood.anatomy.build import Model
 from scionwood.errors import AnatomyError
 
-__all__ = ["Layout", "Slot", "layout_on_disk", "layout_of"]
+__all__ = ["Layout", "Slot", "layout_of", "layout_on_disk"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Slot:
 
     def unfold(self, stored: Tensor) -> Tensor:
         """View the stored tensor, or some rows of its first dimension, as the box it is in the module's tensor."""
-        present = stored.permute(*(sorted(range(len(self.order)), key=self.order.__getitem__))) if self.order else stored
+        present = (
+            stored.permute(*(sorted(range(len(self.order)), key=self.order.__getitem__))) if self.order else stored
+        )
         for dim in range(len(self.size)):
             if dim not in self.order:
                 present = present.unsqueeze(dim)
@@ -97,7 +99,7 @@ def layout_of(model: Model) -> Layout:
     logging.disable(logging.WARNING)
     try:
         with _Views():
-            saved = revert_weight_conversion(model.module, dict(state))
+            saved = revert_weight_conversion(cast("Any", model.module), dict(state))
     finally:
         logging.disable(level)
     slots = []
@@ -150,7 +152,9 @@ def layout_on_disk(model: Model, stored: Mapping[str, tuple[int, ...]]) -> Layou
         slots.append(dataclasses.replace(slot, name=name))
     if problems:
         raise AnatomyError(
-            f"{model.source}: the weights do not fit the config", problems=problems, hint="is the config.json that of these weights?"
+            f"{model.source}: the weights do not fit the config",
+            problems=problems,
+            hint="is the config.json that of these weights?",
         )
     return Layout(slots, unknown)
 
@@ -182,7 +186,7 @@ def _whole(name: str, tensor: str, shape: tuple[int, ...]) -> Slot:
 class _Views(TorchDispatchMode):
     """Copies that only make a tensor contiguous are left out, so that strides keep telling where a result came from."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002 - PyTorch's signature
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.clone.default:
             return torch.ops.aten.alias.default(args[0])
         return func(*args, **(kwargs or {}))
@@ -198,7 +202,9 @@ def _box(name: str, owner: str, view: Tensor, base: Tensor) -> Slot | None:
     size = [1] * base.dim()
     order = []
     for length, stride in zip(view.shape, view.stride(), strict=True):
-        places = [d for d in range(base.dim()) if base.stride(d) == stride and d not in order and base.shape[d] >= length]
+        places = [
+            d for d in range(base.dim()) if base.stride(d) == stride and d not in order and base.shape[d] >= length
+        ]
         if not places:
             return None
         # Dimensions of size one share a stride with the next: prefer the one whose length fits.
@@ -217,7 +223,7 @@ def _loading_names(model: Model, names: list[str], today: Layout) -> dict[str, S
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
 
-    transforms = get_model_conversion_mapping(model.module)
+    transforms = get_model_conversion_mapping(cast("Any", model.module))
     renamings = [t for t in transforms if isinstance(t, WeightRenaming)]
     converters = [t for t in transforms if isinstance(t, WeightConverter)]
     shapes = _stored_shapes(model.module)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -49,7 +48,9 @@ class Match:
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """For every axis of the target: its size in the source and in the target."""
-        return {mine: (self.source.axes[theirs].size, self.target.axes[mine].size) for mine, theirs in self.axes.items()}
+        return {
+            mine: (self.source.axes[theirs].size, self.target.axes[mine].size) for mine, theirs in self.axes.items()
+        }
 
 
 def first(path: str, source: int, target: int) -> Sequence[int]:
@@ -195,7 +196,9 @@ class _Matcher:
                 continue
             where = {tensor for tensor, _ in self.target.occurrences(name)}
             owners = {tensor.rpartition(".")[0] for tensor in where}
-            if len(owners) != 1 or any("reads" in self.target.tensors[t].roles[p] for t, p in self.target.occurrences(name)):
+            if len(owners) != 1 or any(
+                "reads" in self.target.tensors[t].roles[p] for t, p in self.target.occurrences(name)
+            ):
                 continue
             for tensor in where & set(self.tensors):
                 mine, theirs = self.target.tensors[tensor], self.source.tensors[self.tensors[tensor]]
@@ -203,7 +206,11 @@ class _Matcher:
                 sizes = [(theirs.shape[p], mine.shape[p]) for p in places if p < len(theirs.shape)]
                 differ = any(a != b and (self.classes is None or (a, b) in self.classes or b > a) for a, b in sizes)
                 if self.fresh_outputs or differ:
-                    reason = f"{sizes[0][0]} outputs in the source, {sizes[0][1]} in the target" if sizes else "another shape"
+                    reason = (
+                        f"{sizes[0][0]} outputs in the source, {sizes[0][1]} in the target"
+                        if sizes
+                        else "another shape"
+                    )
                     self._set_fresh(where, "a fresh head was asked for" if self.fresh_outputs else reason)
                     break
 
@@ -217,7 +224,9 @@ class _Matcher:
     def _dims(self, name: str, origin: str) -> None:
         mine, theirs = self.target.tensors[name], self.source.tensors[origin]
         if len(mine.dims) != len(theirs.dims):
-            self.problems.append(f"{name}: {list(theirs.shape)} in the source, {list(mine.shape)} in the target: not of one rank")
+            self.problems.append(
+                f"{name}: {list(theirs.shape)} in the source, {list(mine.shape)} in the target: not of one rank"
+            )
             return
         for place, (new, old) in enumerate(zip(mine.dims, theirs.dims, strict=True)):
             self._align(name, place, new, old)
@@ -295,7 +304,9 @@ class _Matcher:
             mine, theirs = self.target.axes[new], self.source.axes[old]
             if mine.size > theirs.size:
                 where = self.met_at[new]
-                self.larger.append(f"{where}: {self._shapes(where)}: {new} has {mine.size} in the target, {theirs.size} in the source")
+                self.larger.append(
+                    f"{where}: {self._shapes(where)}: {new} has {mine.size} in the target, {theirs.size} in the source"
+                )
             elif mine.size != theirs.size and "vocab" in mine.tags:
                 where = self.met_at[new]
                 self.problems.append(
@@ -304,7 +315,9 @@ class _Matcher:
                 )
             elif mine.size != theirs.size and mine.kind == "input" and "table" not in mine.tags:
                 where = self.met_at[new]
-                self.problems.append(f"{where}: {self._shapes(where)}: the models take different inputs ({old}: {theirs.size}, {new}: {mine.size})")
+                self.problems.append(
+                    f"{where}: {self._shapes(where)}: the models take different inputs ({old}: {theirs.size}, {new}: {mine.size})"
+                )
 
     def _shapes(self, name: str) -> str:
         mine = list(self.target.tensors[name].shape)
@@ -364,7 +377,7 @@ def _embeddings(matcher: _Matcher, new: Dimension, old: Dimension) -> Iterator[d
 
 
 def _compatible(matcher: _Matcher, new: str, old: str) -> bool:
-    if not matcher._alike(new, old):  # noqa: SLF001 - a helper of the same class
+    if not matcher._alike(new, old):
         return False
     mine, theirs = _noun(new), _noun(old)
     return mine == theirs or {mine, theirs} <= _ACTS_AS_HEADS

@@ -49,7 +49,9 @@ def trunk(tensors: Sequence[str], lists: Mapping[str, int]) -> str:
     return common if len(tops) > 1 else common.rpartition(".")[0]
 
 
-def name_axes(places: Mapping[Atom, Sequence[Occurrence]], kinds: Mapping[Atom, str], lists: Mapping[str, int]) -> dict[Atom, str]:
+def name_axes(
+    places: Mapping[Atom, Sequence[Occurrence]], kinds: Mapping[Atom, str], lists: Mapping[str, int]
+) -> dict[Atom, str]:
     """Give every atom a name of its own: ``<where>.<what>``.
 
     *Where* is the path that all its tensors share, without the trunk. *What* is the first of these that applies: what an operation saw

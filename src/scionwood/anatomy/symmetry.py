@@ -37,7 +37,9 @@ class Symmetry:
     effect: float
 
 
-def verify(model: Model, anatomy: Anatomy, *, seed: int = 0, tolerance: float = 1e-5, axes: Sequence[str] | None = None) -> list[Symmetry]:
+def verify(
+    model: Model, anatomy: Anatomy, *, seed: int = 0, tolerance: float = 1e-5, axes: Sequence[str] | None = None
+) -> list[Symmetry]:
     """Permute every free axis, and every output axis, and compare all outputs.
 
     The weights are random, norms and biases and running statistics included, so that nothing hides behind a zero or a one. It runs in
@@ -63,7 +65,11 @@ def verify(model: Model, anatomy: Anatomy, *, seed: int = 0, tolerance: float = 
     module, args, kwargs = _widest(module, args, kwargs)
     reference = _outputs(module, args, kwargs)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    wanted = list(axes) if axes is not None else [n for n, a in anatomy.axes.items() if a.kind in ("free", "output") and a.parts is None]
+    wanted = (
+        list(axes)
+        if axes is not None
+        else [n for n, a in anatomy.axes.items() if a.kind in ("free", "output") and a.parts is None]
+    )
     results = []
     for name in wanted:
         axis = anatomy.axes[name]
@@ -74,14 +80,20 @@ def verify(model: Model, anatomy: Anatomy, *, seed: int = 0, tolerance: float = 
         expected = _expected(anatomy, reference, name, permutation)
         error = _difference(_with(module, before, moved, args, kwargs), expected)
         alone = [{tensor: value} for tensor, value in moved.items()][:3] if len(moved) > 1 else []
-        effect = max((_difference(_with(module, before, one, args, kwargs), expected) for one in alone), default=_difference(reference, expected))
+        effect = max(
+            (_difference(_with(module, before, one, args, kwargs), expected) for one in alone),
+            default=_difference(reference, expected),
+        )
         results.append(Symmetry(name, axis.kind, error, effect))
     module.load_state_dict(before)
     broken = [r for r in results if not r.error <= tolerance]
     if broken:
         raise SymmetryError(
             f"{anatomy.source}: {len(broken)} of {len(results)} axes are no symmetry of the model",
-            problems=[f"{r.axis} (size {anatomy.axes[r.axis].size}, {r.kind}): outputs differ by {r.error:.2g}" for r in broken],
+            problems=[
+                f"{r.axis} (size {anatomy.axes[r.axis].size}, {r.kind}): outputs differ by {r.error:.2g}"
+                for r in broken
+            ],
         )
     return results
 
@@ -124,7 +136,9 @@ def _smallest_vocabulary(module: nn.Module) -> int:
 def _widest(module: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any, Any]:
     """Float64 where the model's own code allows it: some cast to float32 in the middle and then cannot add the two."""
     wide = copy.deepcopy(module).double()
-    wide_args, wide_kwargs = pytree.tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, (args, kwargs))
+    wide_args, wide_kwargs = pytree.tree_map_only(
+        Tensor, lambda t: t.double() if t.is_floating_point() else t, (args, kwargs)
+    )
     try:
         _outputs(wide, wide_args, wide_kwargs)
     except RuntimeError:
@@ -173,7 +187,9 @@ def _expected(anatomy: Anatomy, reference: list[Tensor], name: str, permutation:
     return result
 
 
-def _with(module: nn.Module, state: dict[str, Tensor], moved: dict[str, Tensor], args: Any, kwargs: Any) -> list[Tensor]:
+def _with(
+    module: nn.Module, state: dict[str, Tensor], moved: dict[str, Tensor], args: Any, kwargs: Any
+) -> list[Tensor]:
     current = module.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, value in moved.items():

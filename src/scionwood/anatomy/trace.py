@@ -64,10 +64,14 @@ def trace(model: Model) -> Trace:
             if node.users:
                 used.add(name)
         elif spec.kind == InputKind.USER_INPUT:
-            bound[node.name] = Value([walk.fresh(size, "input") for size in tensor.shape], tokens=not tensor.is_floating_point())
+            bound[node.name] = Value(
+                [walk.fresh(size, "input") for size in tensor.shape], tokens=not tensor.is_floating_point()
+            )
         else:
             known = model.constants.get(name, program.constants.get(name, tensor))
-            bound[node.name] = walk.constant(known.clone() if isinstance(known, Tensor) and known.shape == tensor.shape else tensor)
+            bound[node.name] = walk.constant(
+                known.clone() if isinstance(known, Tensor) and known.shape == tensor.shape else tensor
+            )
     with torch.no_grad():
         result = walk.run(program.graph, bound, program.graph_module)
     outputs = [value.dims for value in _flat(result)]

@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy import atoms
-from scionwood.anatomy.atoms import UNIT, Atom, Dim, Unrefinable, expand, pin, size_of, tag
+from scionwood.anatomy.atoms import UNIT, Atom, Dim, UnrefinableError, expand, pin, size_of, tag
 
 __all__ = ["Call", "Value", "Walk"]
 
@@ -98,7 +98,12 @@ LARGEST_PROFILE = 2**22
 """The most numbers kept of a constant along one dimension: 32 MB."""
 
 _RANDOM = frozenset(
-    {torch.ops.aten.rand_like.default, torch.ops.aten.randn_like.default, torch.ops.aten.bernoulli.default, torch.ops.aten.empty_like.default}
+    {
+        torch.ops.aten.rand_like.default,
+        torch.ops.aten.randn_like.default,
+        torch.ops.aten.bernoulli.default,
+        torch.ops.aten.empty_like.default,
+    }
 )
 """Results that are not a function of the arguments, or not numbers yet."""
 
@@ -123,7 +128,7 @@ class Walk:
         """Say that two dimensions are one; if they cannot be refined to fit, pin both coarse."""
         try:
             atoms.unify(left, right)
-        except Unrefinable:
+        except UnrefinableError:
             self.pin(left, "coarse")
             self.pin(right, "coarse")
 
@@ -145,7 +150,7 @@ class Walk:
             return dim
         try:
             return atoms.cut(dim, start, stop)
-        except Unrefinable:
+        except UnrefinableError:
             self.pin(dim, "coarse")
             return self.fresh(stop - start, "coarse")
 
@@ -172,7 +177,7 @@ class Walk:
             flat = tuple(atom for dim in dims[taken:last] for atom in dim)
             try:
                 result.extend(atoms.regroup(flat, shape[position:end]))
-            except Unrefinable:
+            except UnrefinableError:
                 self.pin(flat, "coarse")
                 result.extend(self.fresh(size, "coarse") for size in shape[position:end])
             position, taken = end, last
@@ -271,7 +276,9 @@ class Walk:
         except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
             return None
 
-    def _call(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, module: torch.nn.Module) -> Any:
+    def _call(
+        self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, module: torch.nn.Module
+    ) -> Any:
         if isinstance(operation, torch._ops.HigherOrderOperator):
             return self._subgraph(operation, args, kwargs, result)
         if not isinstance(operation, torch._ops.OpOverload):
@@ -294,7 +301,9 @@ class Walk:
             return result
         call = Call(self, operation, arguments, result)
         values = call.values()
-        known = self._compute(operation, arguments, values) if values or operation._schema.name == "aten::arange" else None
+        known = (
+            self._compute(operation, arguments, values) if values or operation._schema.name == "aten::arange" else None
+        )
         if known is not None and not any(value.labels for value in values) and operation._schema.name != "aten::arange":
             return pytree.tree_map_only(Tensor, self.constant, known)
         for value in values:
@@ -339,8 +348,13 @@ class Walk:
                 return self._walk_into(function, make_fx, operation, arguments, values)
         return self.give_up(operation._schema.name, values, result)
 
-    def _walk_into(self, function: Any, make_fx: Any, operation: Any, arguments: dict[str, Any], values: list[Value]) -> Any:
-        tensors = [torch.empty([size_of(d) for d in v.dims], device="meta", dtype=torch.long if v.labels else None) for v in values]
+    def _walk_into(
+        self, function: Any, make_fx: Any, operation: Any, arguments: dict[str, Any], values: list[Value]
+    ) -> Any:
+        tensors = [
+            torch.empty([size_of(d) for d in v.dims], device="meta", dtype=torch.long if v.labels else None)
+            for v in values
+        ]
 
         def call(*given: Tensor) -> Any:
             supply = iter(given)
@@ -353,7 +367,9 @@ class Walk:
             filled = {name: fill(item) for name, item in arguments.items()}
             keyword_only = {a.name for a in operation._schema.arguments if a.kwarg_only}
             positional = [filled[n] for n in filled if n not in keyword_only]
-            return function(*positional, **{n: filled[n] for n in filled if n in keyword_only and filled[n] is not None})
+            return function(
+                *positional, **{n: filled[n] for n in filled if n in keyword_only and filled[n] is not None}
+            )
 
         traced = make_fx(call, tracing_mode="real")(*tensors)
         names = [n.name for n in traced.graph.nodes if n.op == "placeholder"]
@@ -375,7 +391,9 @@ class Walk:
 
 
 def _tensors_in(result: Any) -> bool:
-    return isinstance(result, Tensor) or (isinstance(result, (list, tuple)) and any(isinstance(item, Tensor) for item in result))
+    return isinstance(result, Tensor) or (
+        isinstance(result, (list, tuple)) and any(isinstance(item, Tensor) for item in result)
+    )
 
 
 def _bind(operation: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -388,5 +406,7 @@ def _bind(operation: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping
                 continue
             except StopIteration:
                 pass
-        bound[argument.name] = kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
+        bound[argument.name] = kwargs.get(
+            argument.name, argument.default_value if argument.has_default_value() else None
+        )
     return bound

@@ -63,14 +63,23 @@ class Choices:
                 return self._inside(tensor, place, once)
             maps = [self._run(run, f"{once}:{number}" if once else "") for number, (run, _) in enumerate(found)]
         except MethodError as error:
-            raise MethodError(f"{tensor}, dimension {place}: {error.message}", problems=error.problems, hint=error.hint) from None
+            raise MethodError(
+                f"{tensor}, dimension {place}: {error.message}", problems=error.problems, hint=error.hint
+            ) from None
         indices, divisors = [], []
         for axis_map, (_, offset) in zip(maps, found, strict=True):
             assert axis_map.index is not None
             indices.append(axis_map.index + offset)
-            divisors.append(axis_map.divisor if axis_map.divisor is not None else torch.ones(axis_map.target, dtype=torch.float64))
+            divisors.append(
+                axis_map.divisor if axis_map.divisor is not None else torch.ones(axis_map.target, dtype=torch.float64)
+            )
         scaled = any(axis_map.divisor is not None for axis_map in maps)
-        return AxisMap(source.shape[place], sum(m.target for m in maps), torch.cat(indices), torch.cat(divisors) if scaled else None)
+        return AxisMap(
+            source.shape[place],
+            sum(m.target for m in maps),
+            torch.cat(indices),
+            torch.cat(divisors) if scaled else None,
+        )
 
     def _inside(self, tensor: str, place: int, once: str) -> AxisMap:
         """A concatenation inside other axes: axis by axis, then put together as the source lays it out."""
@@ -146,7 +155,9 @@ class Choices:
             found = _same_constants(source.profiles, self.match.target.axes[becomes].profiles)
             if found is not None:
                 step = n // m if n % m == 0 and torch.equal(found, torch.arange(m) * (n // m)) else None
-                self.notes[axis] = f"{axis} keeps its constants: " + (f"every {step}th index" if step else f"indices {found.tolist()[:8]}")
+                self.notes[axis] = f"{axis} keeps its constants: " + (
+                    f"every {step}th index" if step else f"indices {found.tolist()[:8]}"
+                )
                 return found
         where = next(iter(self.match.source.occurrences(axis)))[0]
         raise MatchError(
@@ -172,7 +183,9 @@ def _same_constants(source: tuple[Tensor, ...], target: tuple[Tensor, ...]) -> T
 
 def _why_not(kind: str, n: int, m: int, *, has_constants: bool) -> list[str]:
     if kind == "positional" and has_constants:
-        divides = f"{m} does not divide {n}" if n % m else f"the target's constants are not every {n // m}th of the source's"
+        divides = (
+            f"{m} does not divide {n}" if n % m else f"the target's constants are not every {n // m}th of the source's"
+        )
         return [f"a constant (rotary frequencies, slopes) varies along it, and {divides}"]
     if kind == "positional":
         return ["what a position means depends on how many there are: give the target the source's size"]

@@ -60,16 +60,21 @@ class FreshWeights:
                 self._skeleton = self.model.rebuild()
         path, _, leaf = name.rpartition(".")
         owner = self._skeleton.get_submodule(path)
-        initialisers = [m for p, m in self._skeleton.named_modules() if isinstance(m, PreTrainedModel) and name.startswith(f"{p}." if p else "")]
+        initialisers = [
+            m
+            for p, m in self._skeleton.named_modules()
+            if isinstance(m, PreTrainedModel) and name.startswith(f"{p}." if p else "")
+        ]
+        # A twin of the module with storage of its own.
         alone = copy.copy(owner)
-        alone._parameters = {k: _unset(p) for k, p in owner._parameters.items()}  # noqa: SLF001 - a twin with storage of its own
-        alone._buffers = {k: _unset(b) for k, b in owner._buffers.items()}  # noqa: SLF001
+        for store in ("_parameters", "_buffers"):
+            setattr(alone, store, {name: _unset(tensor) for name, tensor in getattr(owner, store).items()})
         reset: Callable[[], object] | None = getattr(alone, "reset_parameters", None)
         if reset is not None:
             reset()
         if initialisers:
-            initialisers[-1]._init_weights(alone)  # noqa: SLF001 - what from_pretrained calls for missing weights
-        made = {**alone._parameters, **alone._buffers}.get(leaf)  # noqa: SLF001
+            initialisers[-1]._init_weights(alone)
+        made: Tensor | None = getattr(alone, leaf, None)
         if made is None or (made.is_floating_point() and bool(made.isnan().any())):
             return None
         return made.detach()

@@ -22,7 +22,9 @@ TILE = 2**22
 
 def magnitude_scores(anatomy: Anatomy, checkpoint: Checkpoint, layout: Layout) -> dict[str, Tensor]:
     """The sum of |w| over every tensor that has an axis, for every index of every axis, in float64."""
-    scores = {name: torch.zeros(axis.size, dtype=torch.float64) for name, axis in anatomy.axes.items() if axis.parts is None}
+    scores = {
+        name: torch.zeros(axis.size, dtype=torch.float64) for name, axis in anatomy.axes.items() if axis.parts is None
+    }
     for name, tensor in anatomy.tensors.items():
         if name not in layout:
             continue

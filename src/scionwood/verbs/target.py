@@ -19,7 +19,9 @@ Target: TypeAlias = "str | Path | Mapping[str, Any] | Checkpoint | nn.Module | A
 """A folder or a file with a config, a hub id, a config (a mapping or transformers' own), a checkpoint, or a module."""
 
 
-def target_config(source: Mapping[str, Any], like: Target | None, overrides: Mapping[str, Any] | None, depth: object) -> dict[str, Any]:
+def target_config(
+    source: Mapping[str, Any], like: Target | None, overrides: Mapping[str, Any] | None, depth: object
+) -> dict[str, Any]:
     """Return the config of the target.
 
     Args:
@@ -32,7 +34,9 @@ def target_config(source: Mapping[str, Any], like: Target | None, overrides: Map
         MethodError: neither ``like`` nor ``overrides``, or a name that the config does not have.
     """
     if like is None and not overrides:
-        raise MethodError("nothing says what the target shall be", hint="give like=… (--like CONFIG) or set=… (--set hidden_size=256)")
+        raise MethodError(
+            "nothing says what the target shall be", hint="give like=… (--like CONFIG) or set=… (--set hidden_size=256)"
+        )
     config = copy.deepcopy(dict(source)) if like is None else _config_of(like)
     if not config.get("architectures") and config.get("model_type") == source.get("model_type"):
         config["architectures"] = source.get("architectures")
@@ -44,7 +48,11 @@ def target_config(source: Mapping[str, Any], like: Target | None, overrides: Map
         if not _assign(config, name, value):
             unknown.append(f"{name}{nearest(name, list(before))}")
     if unknown:
-        raise MethodError("the target's config has no such setting", problems=unknown, hint=f"it has {', '.join(sorted(_sizes(before)))}")
+        raise MethodError(
+            "the target's config has no such setting",
+            problems=unknown,
+            hint=f"it has {', '.join(sorted(_sizes(before)))}",
+        )
     _follow_depth(before, config, overrides or {}, depth)
     return config
 
@@ -72,11 +80,13 @@ def _independent(config: dict[str, Any]) -> dict[str, Any]:
     from transformers import CONFIG_MAPPING
 
     family = config.get("model_type")
-    if family not in CONFIG_MAPPING:
+    if not isinstance(family, str) or family not in CONFIG_MAPPING:
         return config
     kind = CONFIG_MAPPING[family]
     kept = copy.deepcopy(config)
-    for path in [(name,) for name in config] + [(part, name) for part in config if isinstance(config[part], dict) for name in config[part]]:
+    for path in [(name,) for name in config] + [
+        (part, name) for part in config if isinstance(config[part], dict) for name in config[part]
+    ]:
         if path[-1] in ("model_type", "architectures"):
             continue
         without = copy.deepcopy(kept)
@@ -87,12 +97,12 @@ def _independent(config: dict[str, Any]) -> dict[str, Any]:
             continue
         value = place.pop(path[-1])
         try:
-            worked_out: Any = kind.from_dict(kind._decode_special_floats(copy.deepcopy(without))).to_dict()  # noqa: SLF001
+            worked_out: Any = kind.from_dict(kind._decode_special_floats(copy.deepcopy(without))).to_dict()
         except Exception:  # noqa: BLE001, S112 - a setting without which the config is not valid is not worked out
             continue
         for part in path:
             worked_out = worked_out.get(part) if isinstance(worked_out, dict) else None
-        if kind._decode_special_floats({"": worked_out}) == kind._decode_special_floats({"": value}):  # noqa: SLF001
+        if kind._decode_special_floats({"": worked_out}) == kind._decode_special_floats({"": value}):
             kept = without
     return kept
 
@@ -115,19 +125,25 @@ def _has_setting(config: Mapping[str, Any], path: Sequence[str], name: str) -> b
     from transformers import CONFIG_MAPPING
 
     family = config.get("model_type")
-    return family in CONFIG_MAPPING and hasattr(CONFIG_MAPPING[family](), name)
+    return isinstance(family, str) and family in CONFIG_MAPPING and hasattr(CONFIG_MAPPING[family](), name)
 
 
 def _sizes(config: Mapping[str, Any]) -> list[str]:
-    return [name for name, value in config.items() if isinstance(value, int) and not isinstance(value, bool) and not name.endswith("_id")]
+    return [
+        name
+        for name, value in config.items()
+        if isinstance(value, int) and not isinstance(value, bool) and not name.endswith("_id")
+    ]
 
 
-def _follow_depth(before: Mapping[str, Any], config: dict[str, Any], overrides: Mapping[str, Any], depth: object) -> None:
+def _follow_depth(
+    before: Mapping[str, Any], config: dict[str, Any], overrides: Mapping[str, Any], depth: object
+) -> None:
     """A setting with an entry for each layer (which kind of attention it has) goes with the layers that stay."""
     old, new = before.get("num_hidden_layers"), config.get("num_hidden_layers")
     if not isinstance(old, int) or not isinstance(new, int) or new >= old:
         return
-    if not (isinstance(depth, str) or isinstance(depth, Sequence)):
+    if not isinstance(depth, (str, Sequence)):
         return
     for name, value in config.items():
         if isinstance(value, list) and len(value) == old and name not in overrides:

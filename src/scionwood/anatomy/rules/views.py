@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scionwood.anatomy import atoms
-from scionwood.anatomy.atoms import UNIT, Dim, Unrefinable, size_of
+from scionwood.anatomy.atoms import UNIT, Dim, UnrefinableError, size_of
 from scionwood.anatomy.walk import Call, Value
 
 
@@ -116,7 +116,7 @@ def _stride(call: Call, dim: Dim, start: int, stop: int, step: int) -> Dim:
     if size % step == 0 and count * step == size:
         try:
             outer, inner = atoms.regroup(dim, [count, step])
-        except Unrefinable:
+        except UnrefinableError:
             pass
         else:
             call.walk.pin(inner, "part")
