@@ -76,7 +76,7 @@ demo-minilm: setup ## the same with a pretrained sentence encoder
 	$(BIN)/scionwood demo minilm
 
 bench-select: setup ## time `select` against reading and writing the same bytes
-	$(BIN)/python benchmarks/select.py
+	$(BIN)/python benchmarks/bench_select.py
 
 constraints: ## make .venv anew from the newest versions and write them to constraints.txt
 	rm -rf $(VENV)

@@ -12,6 +12,7 @@ This room imports ``checkpoint`` and ``errors`` only; transformers is imported i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -57,7 +58,7 @@ def model(source: Any, inputs: object = None) -> Model:
         if inputs is None and hasattr(source, "config"):
             return from_config(cast("Any", source.config), type(source).__name__)
         return from_module(source, inputs)
-    if isinstance(source, str) and ":" in source:
+    if isinstance(source, str) and re.fullmatch(r"[^\W\d][\w.]*:[^\W\d]\w*", source):
         return from_factory(source)
     if isinstance(source, Mapping) or hasattr(source, "model_type"):
         return from_config(cast("Any", source))
