@@ -1,13 +1,13 @@
 """``import scionwood`` is cheap, ``--help`` too, and neither imports torch."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 IMPORT_SECONDS = 0.1
 HELP_SECONDS = 0.3
-TRIES = 7  # the best of several: other work on the machine must not fail the test
+TRIES = 5  # the best of several, in processor time: other work on the machine must not fail the test
 
 
 def python(code: str) -> str:
@@ -16,7 +16,7 @@ def python(code: str) -> str:
 
 
 def test_import_takes_less_than_a_tenth_of_a_second():
-    code = "import time; began = time.perf_counter(); import scionwood; print(time.perf_counter() - began)"
+    code = "import time; began = time.process_time(); import scionwood; print(time.process_time() - began)"
     assert min(float(python(code)) for _ in range(TRIES)) < IMPORT_SECONDS
 
 
@@ -26,19 +26,16 @@ def test_import_brings_no_heavy_package():
     assert heavy.isdisjoint(json.loads(python(code)))
 
 
-def best_seconds(arguments: list[str]) -> float:
-    best = float("inf")
-    for _ in range(TRIES):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "scionwood", *arguments], capture_output=True, check=True)
-        best = min(best, time.perf_counter() - began)
-        if best < HELP_SECONDS:
-            break
-    return best
+def processor_seconds(arguments: list[str]) -> float:
+    """Return the processor time of one run: what the wall clock says on a machine that does nothing else."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "scionwood", *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def test_help_takes_less_than_three_tenths_of_a_second():
-    assert best_seconds(["--help"]) < HELP_SECONDS
+    assert min(processor_seconds(["--help"]) for _ in range(TRIES)) < HELP_SECONDS
 
 
 def test_help_and_the_catalogue_do_without_torch():

@@ -26,7 +26,7 @@ def command(
 ) -> int:
     """Make a smaller model's weights by selecting from a larger one's.
 
-    The result is a folder that loads like any other checkpoint; ``scionwood methods select`` lists the methods.
+    The result is a folder that loads like any other checkpoint; 'scionwood methods select' lists the methods.
 
     Parameters
     ----------
