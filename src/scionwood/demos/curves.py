@@ -24,8 +24,8 @@ COLOURS = {
 }
 STYLES = {BASELINE: "-", "random_inconsistent": (0, (4, 1.5))}
 INK, FAINT = "#222222", "#777777"
-# Inches: left of the first panel, a panel, the labels at its right.
-LEFT, PANEL, LABEL = 0.85, 4.7, 2.5
+# Inches: left of the first panel, a panel among others, one that is alone, the labels at its right.
+LEFT, PANEL, ALONE, LABEL = 0.85, 4.7, 6.4, 2.5
 
 
 def spaced(values: Sequence[float], gap: float) -> list[float]:
@@ -58,7 +58,8 @@ def draw(races: Sequence[Race], path: Path, *, title: str, subtitle: str) -> Non
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width = LEFT + len(races) * (PANEL + LABEL)
+    panel_width = PANEL if len(races) > 1 else ALONE
+    width = LEFT + len(races) * (panel_width + LABEL)
     figure = Figure(figsize=(width, 5.3), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(races), sharey=True, squeeze=False)[0]
@@ -71,16 +72,16 @@ def draw(races: Sequence[Race], path: Path, *, title: str, subtitle: str) -> Non
     seeds = len(races[0].accuracy[BASELINE])
     figure.text(0.25 / width, 0.955, title, fontsize=13.5, fontweight="bold", color=INK, va="center")
     figure.text(0.25 / width, 0.9, subtitle, fontsize=10.5, color="#444444", va="center")
-    spread = f"Lines: mean of {seeds} seeds. Bands: lowest to highest seed. " if seeds > 1 else ""
-    note = f"{spread}All students have the same sizes, data, order and recipe; the recipe is tuned for scratch."
+    spread = f"Lines: mean of {seeds} seeds; bands: lowest to highest. " if seeds > 1 else ""
+    note = f"{spread}Dots: level with the end of scratch. Same sizes, data and recipe for all, tuned for scratch."
     figure.text(0.25 / width, 0.025, note, fontsize=9, color=FAINT, va="center")
-    figure.subplots_adjust(left=LEFT / width, right=1 - LABEL / width, top=0.8, bottom=0.15, wspace=LABEL / PANEL)
+    figure.subplots_adjust(left=LEFT / width, right=1 - LABEL / width, top=0.8, bottom=0.15, wspace=LABEL / panel_width)
     figure.savefig(path, metadata={"Software": "scionwood"})
 
 
 def _panel(panel: "Axes", race: Race, ceiling: float) -> None:
     first = next(at for at, epoch in enumerate(race.epochs) if epoch > 0)
-    epochs, end = race.epochs[first:], race.epochs[-1]
+    epochs, end = list(race.epochs[first:]), race.epochs[-1]
     panel.set_xscale("log")
     panel.set_xlim(epochs[0] if len(epochs) > 1 else end / 2, end)
     ticks = [tick for tick in (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 100) if epochs[0] <= tick <= end]

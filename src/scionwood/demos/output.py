@@ -176,14 +176,13 @@ def headline(race: Race, method: str = "uniform") -> str:
     >>> race = Race(title="8 labels", examples=8, epochs=(0, 1, 2), shown=(1, 2), recipe={}, accuracy={
     ...     "scratch": [[10, 30, 60]], "uniform": [[10, 70, 90]]})
     >>> headline(race)
-    'With 8 labels, uniform selection reaches the final accuracy of training from scratch in 1 epoch instead of 2'
+    'With 8 labels, uniform selection needs 1 epoch for what takes 2 from scratch'
     """
     needed, end = race.epochs_needed(method), race.epochs_needed(BASELINE)
     name = f"With {race.title}, {LABELS.get(method, method)} selection"
     if needed is None or end is None or needed >= end:
-        return f"{name} does not reach the final accuracy of training from scratch any sooner"
-    epochs = f"{needed:g} epoch{'' if needed == 1 else 's'} instead of {end:g}"
-    return f"{name} reaches the final accuracy of training from scratch in {epochs}"
+        return f"{name} gets no sooner to where training from scratch ends"
+    return f"{name} needs {needed:g} epoch{'' if needed == 1 else 's'} for what takes {end:g} from scratch"
 
 
 def facts(model: torch.nn.Module, sizes: dict[str, int]) -> dict[str, Any]:
