@@ -187,7 +187,9 @@ class AxisMap:
     @property
     def is_identity(self) -> bool:
         """Whether it changes nothing."""
-        return self.is_permutation and torch.equal(self._indices, torch.arange(self.source))
+        if self.index is None or self.divisor is not None or self.source != self.target:
+            return False
+        return torch.equal(self.index, torch.arange(self.source))
 
     @cached_property
     def preserves(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
-__all__ = ["block_lists", "block_of", "indices_in", "template"]
+__all__ = ["block_lists", "block_of", "indices_in", "kept_blocks", "shared_path", "template", "through"]
 
 
 def block_lists(module: nn.Module) -> dict[str, int]:
@@ -21,7 +21,8 @@ def block_lists(module: nn.Module) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for path, part in module.named_modules(remove_duplicate=False):
-        children = dict(part.named_children())
+        # Not named_children: a block that occurs twice counts twice.
+        children = {name: child for name, child in part._modules.items() if child is not None}
         if not children or list(children) != [str(index) for index in range(len(children))]:
             continue
         classes = {type(child) for child in children.values()}
@@ -65,6 +66,33 @@ def template(name: str, lists: Mapping[str, int]) -> str:
         "*" if segment.isdigit() and ".".join(segments[:end]) in lists else segment
         for end, segment in enumerate(segments)
     )
+
+
+def through(name: str, depth: Mapping[str, Sequence[int]]) -> str:
+    """A target's name with every block index mapped to the source's.
+
+    >>> through("stages.1.layers.0.weight", {"stages": (0, 2), "stages.1.layers": (3,)})
+    'stages.2.layers.3.weight'
+    """
+    segments = name.split(".")
+    origin = list(segments)
+    for path, index in indices_in(name, {path: len(chosen) for path, chosen in depth.items()}):
+        place = len(path.split(".")) if path else 0
+        chosen = depth[path]
+        origin[place] = str(chosen[index]) if index < len(chosen) else f"{index} (the target is deeper)"
+    return ".".join(origin)
+
+
+def kept_blocks(depth: Mapping[str, Sequence[int]]) -> dict[str, set[int]]:
+    """For every block list of the source, the blocks that the target takes.
+
+    >>> kept_blocks({"stages": (0, 2), "stages.1.layers": (0, 1)})
+    {'stages': {0, 2}, 'stages.2.layers': {0, 1}}
+    """
+    kept: dict[str, set[int]] = {}
+    for path, chosen in depth.items():
+        kept.setdefault(through(path, depth), set()).update(chosen)
+    return kept
 
 
 def shared_path(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from scionwood.anatomy.anatomy import Anatomy, Dimension
-from scionwood.anatomy.depth import indices_in
+from scionwood.anatomy.depth import indices_in, kept_blocks, through
 from scionwood.errors import MatchError, nearest
 
 __all__ = ["Match", "match"]
@@ -32,7 +32,7 @@ class Match:
         fresh: tensors of the target that nothing in the source answers to, with the reason.
         dropped: tensors of the source that the target does not use, with the reason.
         axes: for every axis of the target, the axis of the source it is made from.
-        shrunk: axes of the source that have one index left in the target, where they are no axis any more, by target tensor.
+        shrunk: axes of the source that have one index left in the target, where they are no axis any more.
         depth: for every block list of the target, the source block of each of its blocks.
     """
 
@@ -45,12 +45,29 @@ class Match:
     shrunk: frozenset[str]
     depth: Mapping[str, tuple[int, ...]]
 
+    def origin(self, name: str) -> str:
+        """The name that a tensor of the target has in the source, with axes or without: every block index through the depth map."""
+        return through(name, self.depth)
+
+    def why_dropped(self, name: str) -> str:
+        """Why the target does not use a tensor of the source."""
+        if name in self.dropped:
+            return self.dropped[name]
+        return _why_dropped(name, self.source.depth, kept_blocks(self.depth))
+
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """For every axis of the target: its size in the source and in the target."""
         return {
             mine: (self.source.axes[theirs].size, self.target.axes[mine].size) for mine, theirs in self.axes.items()
         }
+
+
+def _why_dropped(name: str, lists: Mapping[str, int], kept: Mapping[str, set[int]]) -> str:
+    for path, index in indices_in(name, lists):
+        if path in kept and index not in kept[path]:
+            return "its block is not among those kept"
+    return "the target has no such tensor"
 
 
 def first(path: str, source: int, target: int) -> Sequence[int]:
@@ -125,7 +142,13 @@ class _Matcher:
         if self.problems or self.larger:
             self._refuse()
         used = set(self.tensors.values())
-        dropped = {name: self._why_dropped(name) for name in self.source.tensors if name not in used}
+        anew = {through(name, self.depth): reason for name, reason in self.fresh.items()}
+        kept = kept_blocks(self.depth)
+        dropped = {
+            name: anew.get(name) or _why_dropped(name, self.source.depth, kept)
+            for name in self.source.tensors
+            if name not in used
+        }
         shrunk = frozenset(self.shrunk)
         return Match(self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth)
 
@@ -151,19 +174,12 @@ class _Matcher:
         self._blocks_of_another_kind()
 
     def _origin(self, name: str) -> str:
-        """The name in the source: every block index through the depth map, outermost first."""
-        segments = name.split(".")
-        origin = list(segments)
-        for path, index in indices_in(name, self.target.depth):
-            place = len(path.split(".")) if path else 0
-            theirs = ".".join(origin[:place])
-            if theirs not in self.source.depth:
-                continue
-            if path not in self.depth:
+        """The name in the source; asks the depth rule, outermost list first, for what is not yet known of the depth map."""
+        for path, _ in indices_in(name, self.target.depth):
+            theirs = through(path, self.depth)
+            if theirs in self.source.depth and path not in self.depth:
                 self.depth[path] = tuple(self.rule(path, self.source.depth[theirs], self.target.depth[path]))
-            chosen = self.depth[path]
-            origin[place] = str(chosen[index]) if index < len(chosen) else f"{index} (the target is deeper)"
-        return ".".join(origin)
+        return through(name, self.depth)
 
     def _blocks_of_another_kind(self) -> None:
         """A hybrid's attention block cannot be made of a recurrent one: a block that would be mostly fresh is an error."""
@@ -237,11 +253,30 @@ class _Matcher:
                 self._meet(name, place, a, b)
             return
         mine, theirs = list(_segments(self.target, new)), list(_segments(self.source, old))
+        if len(mine) > len(theirs):
+            theirs = self._side_by_side(name, mine, theirs)
         if len(mine) == len(theirs) > 1:
             for a, b in zip(mine, theirs, strict=True):
                 self._align(name, place, a, b)
             return
         self.undecided.append((name, place, new, old))
+
+    def _side_by_side(self, name: str, mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
+        """Parts inside an axis of which the target has one index (rotary halves of one key head) are segments of their own there."""
+        ways: list[list[tuple[Dimension, int, Dimension]]] = []
+        for segment in theirs:
+            ways.append([(segment, 1, ())])
+            for place, axis in enumerate(segment[1:], start=1):
+                if self.source.axes[axis].kind == "part":
+                    ways[-1].append((segment[place + 1 :], self.source.axes[axis].size, segment[:place]))
+        for way in itertools.product(*ways):
+            spread = [segment for segment, times, _ in way for _ in range(times)]
+            if len(spread) == len(mine) and all(
+                next(_embeddings(self, a, b), None) is not None for a, b in zip(mine, spread, strict=True)
+            ):
+                self.shrunk.update((axis, name) for _, _, left in way for axis in left)
+                return spread
+        return theirs
 
     def _alike(self, new: str, old: str) -> bool:
         mine, theirs = self.target.axes[new], self.source.axes[old]
@@ -334,14 +369,6 @@ class _Matcher:
             hint=hint,
         )
 
-    def _why_dropped(self, name: str) -> str:
-        if name in self.target.tensors:
-            return self.fresh.get(name, "the target does not use it")
-        for path, _ in indices_in(name, self.source.depth):
-            if path in self.target.depth and self.target.depth[path] < self.source.depth[path]:
-                return "its block is not among those kept"
-        return "the target has no such tensor"
-
 
 def _segments(anatomy: Anatomy, dim: Dimension) -> Iterator[Dimension]:
     """A concatenation as its parts, however it is written: as an axis with parts, or as like parts with a leading ``part`` axis."""
@@ -370,7 +397,10 @@ def _embeddings(matcher: _Matcher, new: Dimension, old: Dimension) -> Iterator[d
     """Every way to find the target's axes among the source's, in order; the source's others have one index left."""
     if len(new) > len(old):
         return
+    parts = {place for place, axis in enumerate(old) if matcher.source.axes[axis].kind == "part"}
     for places in itertools.combinations(range(len(old)), len(new)):
+        if not parts <= {*places}:
+            continue  # a part is never left out
         pairs = [(a, old[place]) for a, place in zip(new, places, strict=True)]
         if all(_compatible(matcher, a, b) for a, b in pairs):
             yield dict(pairs)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from scionwood.anatomy import AxisMap, flat_index
+from scionwood.anatomy import AxisMap
+from scionwood.anatomy.anatomy import Dimension
 from scionwood.anatomy.match import Match
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.record import Record
 from scionwood.methods.select.choice import Choice, choose
+from scionwood.methods.select.subcloning import reading_gain
 from scionwood.verbs.fresh import generator_for
-from scionwood.verbs.units import CHOSEN, Run, Units, run_of, runs_of, units_of
+from scionwood.verbs.units import CHOSEN, Run, becoming, noun, run_of, runs_of, units_of
 
 __all__ = ["Choices"]
+
+Once: TypeAlias = tuple[Any, ...]
+"""Where a choice stands, for methods that make another one everywhere; empty for the others."""
 
 
 @dataclasses.dataclass
 class Choices:
     """What a method chose, remembered by unit.
+
+    ``notes`` says of axes of the source how their choice departs from the rule; it fills as choices are asked for.
 
     Args:
         match: the two anatomies side by side.
@@ -43,9 +50,10 @@ class Choices:
 
     def __post_init__(self) -> None:
         self.record = Record.of(self.method)
-        self.units: Units = units_of(self.match)
-        self.notes: dict[str, str] = {}
-        self._made: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Choice] = {}
+        self.units = units_of(self.match)
+        self.notes: dict[str, dict[str, None]] = {}
+        self._maps: dict[tuple[Any, ...], AxisMap] = {}
+        self._made: dict[tuple[Any, ...], Choice] = {}
         self._scores: Mapping[str, Tensor] | None = None
 
     def of(self, tensor: str, place: int) -> AxisMap:
@@ -55,113 +63,133 @@ class Choices:
             MethodError: the method cannot serve these sizes; it names the tensor and the axes.
             MatchError: an axis that is not free changes its size in a way that would not keep its meaning.
         """
-        source = self.match.source.tensors[self.match.tensors[tensor]]
-        found = runs_of(self.match, tensor, place)
-        once = "" if self.record.consistent else f"{tensor}:{place}"
-        try:
-            if found is None:
-                return self._inside(tensor, place, once)
-            maps = [self._run(run, f"{once}:{number}" if once else "") for number, (run, _) in enumerate(found)]
-        except MethodError as error:
-            raise MethodError(
-                f"{tensor}, dimension {place}: {error.message}", problems=error.problems, hint=error.hint
-            ) from None
-        indices, divisors = [], []
-        for axis_map, (_, offset) in zip(maps, found, strict=True):
-            assert axis_map.index is not None
-            indices.append(axis_map.index + offset)
-            divisors.append(
-                axis_map.divisor if axis_map.divisor is not None else torch.ones(axis_map.target, dtype=torch.float64)
+        runs = runs_of(self.match, tensor, place)
+        key = tuple(runs) if runs is not None and self.record.consistent else (tensor, place)
+        if key not in self._maps:
+            once = () if self.record.consistent else key
+            try:
+                self._maps[key] = self._inside(tensor, place, once) if runs is None else self._joined(runs, once)
+            except (MatchError, MethodError) as error:
+                dim = self.match.source.tensors[self.match.tensors[tensor]].dims[place]
+                raise type(error)(
+                    f"{tensor}, dimension {place} ({' x '.join(dim)}): {error.message}",
+                    problems=error.problems,
+                    hint=error.hint,
+                ) from None
+        found = self._maps[key]
+        if found.target != self.match.target.tensors[tensor].shape[place]:
+            raise MatchError(
+                f"{tensor}, dimension {place}: the target has other parts than the source: {found.target} of "
+                f"{found.source} indices answer to its {self.match.target.tensors[tensor].shape[place]}"
             )
-        scaled = any(axis_map.divisor is not None for axis_map in maps)
-        return AxisMap(
-            source.shape[place],
-            sum(m.target for m in maps),
-            torch.cat(indices),
-            torch.cat(divisors) if scaled else None,
-        )
+        return found
 
-    def _inside(self, tensor: str, place: int, once: str) -> AxisMap:
-        """A concatenation inside other axes: axis by axis, then put together as the source lays it out."""
-        mine = self.match.target.tensors[tensor].dims[place]
-        theirs = self.match.source.tensors[self.match.tensors[tensor]].dims[place]
-        becomes = {self.match.axes[axis]: axis for axis in self.match.target.leaves(mine) if axis in self.match.axes}
+    def notes_on(self, tensor: str, place: int) -> list[str]:
+        """What is to be said about the choice of a dimension of a target tensor."""
+        source = self.match.source
+        leaves = source.leaves(source.tensors[self.match.tensors[tensor]].dims[place])
+        return list(dict.fromkeys(note for axis in leaves for note in self.notes.get(axis, ())))
 
-        def index(axis: str) -> Tensor:
-            if self.match.source.axes[axis].kind == "part":
-                return torch.arange(self.match.source.axes[axis].size)
-            run = run_of(self.match, (becomes[axis],) if axis in becomes else (), (axis,))
-            chosen = self._axis(run, once).index
-            assert chosen is not None
-            return chosen
+    def _note(self, run: Run, text: str) -> None:
+        for axis in run.source:
+            self.notes.setdefault(axis, {})[text] = None
 
-        flat = flat_index(self.match.source, theirs, index)
-        size = math.prod(self.match.source.axes[axis].size for axis in theirs)
-        return AxisMap.select(flat, size)
+    def _joined(self, runs: Sequence[Run], once: Once) -> AxisMap:
+        """A dimension that is a concatenation of runs."""
+        return AxisMap.concatenate([self._run(run, (*once, number)) for number, run in enumerate(runs)])
 
-    def _run(self, run: Run, once: str) -> AxisMap:
-        if not run.source:
-            return AxisMap.identity(1)
-        if self.record.unit == "dimension" and self.units.whole(run) and len(run.source) > 1:
-            if not run.changes:
-                return AxisMap.identity(math.prod(run.old))
-            if set(run.kinds) <= CHOSEN:
-                return self._chosen(run, once)
-        if len(run.source) > 1 and run.changes and self.record.unit == "dimension" and run in self.units.reasons:
-            self.notes[self.units.key[run]] = f"axis by axis: {self.units.reasons[run]}"
+    def _inside(self, tensor: str, place: int, once: Once) -> AxisMap:
+        """A dimension with a concatenation inside other axes: axis by axis, then put together as the source lays it out."""
+        becomes = becoming(self.match, tensor, place)
+
+        def put_together(dim: Dimension) -> AxisMap:
+            return AxisMap.product(*map(of_axis, dim))
+
+        def of_axis(axis: str) -> AxisMap:
+            parts = self.match.source.axes[axis].parts
+            if parts is not None:
+                return AxisMap.concatenate([put_together(part) for part in parts])
+            return self._axis(run_of(self.match, (axis,), becomes), once)
+
+        return put_together(self.match.source.tensors[self.match.tensors[tensor]].dims[place])
+
+    def _run(self, run: Run, once: Once) -> AxisMap:
+        if run in self.units.whole and self.record.unit == "dimension" and self.record.scores is None:
+            return self._chosen(run, self.units.whole[run], once)
+        if run in self.units.reasons and self.record.unit == "dimension" and run.old != run.new:
+            self._note(run, f"axis by axis: {self.units.reasons[run]}")
         return AxisMap.product(*(self._axis(single, once) for single in run.axes()))
 
-    def _axis(self, run: Run, once: str) -> AxisMap:
-        (n,), (m,), (kind,), (axis,) = run.old, run.new, run.kinds, run.source
+    def _axis(self, run: Run, once: Once) -> AxisMap:
+        (n,), (m,), (kind,) = run.old, run.new, run.kinds
         if n == m:
             return AxisMap.identity(n)
-        if kind in CHOSEN or kind in self.record.resizes:
-            return self._chosen(run, once)
-        if kind == "coarse":
-            self.notes[axis] = f"{axis} is coarse: chosen by itself, as nothing says what it belongs to"
-            return self._chosen(run, once)
+        if kind in CHOSEN or kind in self.record.resizes or kind == "coarse":
+            if kind == "coarse":
+                self._note(run, f"{noun(run.name)} is coarse: chosen by itself, as nothing says what it belongs to")
+            return self._chosen(run, run.name, once)
         return AxisMap.select(self._kept_meaning(run), n)
 
-    def _chosen(self, run: Run, once: str) -> AxisMap:
-        name = once or self.units.key.get(run, run.target[0] or run.source[0])
-        memory = (name, run.old, run.new)
-        if memory not in self._made:
-            scores = self._scores_of(run) if self.record.scores else None
-            options = dict(self.options)
-            if self.record.scores == "variance" and scores is None and options.get("rule") == "variance":
-                options["rule"] = "uniform"
-                self.notes[run.source[0]] = f"{run.source[0]} is not the width of an embedding table: rule uniform"
-            kind = "kernel" if run.kinds == ("kernel",) else "free"
-            generator = generator_for(self.seed, self.record.name, name)
-            made = choose(self.method, run.old, run.new, options=options, generator=generator, scores=scores, kind=kind)
-            gain = math.sqrt(math.prod(run.old) / math.prod(run.new)) if self.rescale else made.gain
-            self._made[memory] = Choice(made.index, gain)
-        made = self._made[memory]
+    def _chosen(self, run: Run, unit: str, once: Once) -> AxisMap:
+        if run.old == run.new:
+            return AxisMap.identity(math.prod(run.old))
+        key = (unit, run.old, run.new, *once) if not self.record.consistent else (unit, run.old, run.new)
+        if key not in self._made:
+            self._made[key] = self._choose(run, unit, key[3:])
+        made = self._made[key]
         return AxisMap.select(made.index, math.prod(run.old), gain=made.gain)
+
+    def _choose(self, run: Run, unit: str, once: Once) -> Choice:
+        options = dict(self.options)
+        scores = self._scores_of(run) if self.record.scores else None
+        if self.record.scores and scores is None:
+            options = self._without_scores(run, options)
+        made = choose(
+            self.method,
+            run.old,
+            run.new,
+            options=options,
+            generator=generator_for(self.seed, self.record.name, unit, *once),
+            scores=scores,
+            kind="kernel" if run.kinds == ("kernel",) else "free",
+        )
+        gain = reading_gain(math.prod(run.old), math.prod(run.new)) if self.rescale else made.gain
+        return Choice(made.index, gain)
 
     def _scores_of(self, run: Run) -> Tensor | None:
         if self._scores is None:
             self._scores = self.scores()
         return self._scores.get(run.source[0])
 
+    def _without_scores(self, run: Run, options: dict[str, Any]) -> dict[str, Any]:
+        """What a method that ranks does with an axis that has no scores: its rule without scores, or it is an error."""
+        (axis,), record = run.source, self.record
+        if "scores" in record.needs:
+            raise MethodError(
+                f"{record.name} ranks by {record.scores}, and there are no scores of {axis}",
+                hint=f"give scores={{{axis!r}: one number for each of its {run.old[0]} indices, …}}",
+            )
+        if record.scores == "variance" and options.get("rule") == "variance":
+            self._note(run, f"{noun(axis)} is not the width of an embedding table: every {run.old[0] // run.new[0]}th")
+            return {**options, "rule": "uniform"}
+        return options
+
     def _kept_meaning(self, run: Run) -> Tensor:
         """Cut an axis that is not free without changing what its indices mean, or refuse."""
         (n,), (m,), (kind,), (axis,), (becomes,) = run.old, run.new, run.kinds, run.source, run.target
         source = self.match.source.axes[axis]
         if source.tags & {"positions", "table"}:
-            self.notes[axis] = f"the first {m} of {n} {axis}: each keeps its meaning"
+            self._note(run, "the first: each keeps its meaning")
             return torch.arange(m)
         if kind == "positional" and becomes is not None:
             found = _same_constants(source.profiles, self.match.target.axes[becomes].profiles)
             if found is not None:
                 step = n // m if n % m == 0 and torch.equal(found, torch.arange(m) * (n // m)) else None
-                self.notes[axis] = f"{axis} keeps its constants: " + (
-                    f"every {step}th index" if step else f"indices {found.tolist()[:8]}"
-                )
+                which = f"every {step}th index" if step else f"indices {found.tolist()[:8]}"
+                self._note(run, f"{noun(axis)} keeps its constants: {which}")
                 return found
-        where = next(iter(self.match.source.occurrences(axis)))[0]
         raise MatchError(
-            f"{where}: {axis} is {kind} and cannot go from {n} to {m} indices",
+            f"{axis} is {kind} and cannot go from {n} to {m} indices",
             problems=_why_not(kind, n, m, has_constants=bool(source.profiles)),
             hint=None if kind != "kernel" else "the method bignas takes the centre of a larger kernel",
         )

@@ -16,13 +16,24 @@ from scionwood.checkpoint import Checkpoint, ComputedTensor, Entry, LazyTensor, 
 from scionwood.verbs.choices import Choices
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.taking import Taking, holds
+from scionwood.verbs.units import noun
 
 __all__ = ["Maker"]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Maker:
-    """Turns a match and its choices into the tensors to write and the ledger."""
+    """Makes every tensor that the target stores, and its line in the ledger.
+
+    Args:
+        checkpoint: the source's weights.
+        match: the two anatomies side by side.
+        choices: the indices of every dimension.
+        read: where on disk the source's tensors lie.
+        write: where the target's tensors are to lie.
+        fresh: makes what the source does not have.
+        target: the target's module.
+    """
 
     checkpoint: Checkpoint
     match: Match
@@ -33,119 +44,98 @@ class Maker:
     target: Model
 
     def make(self) -> tuple[dict[str, LazyTensor], Ledger]:
+        """Return the target's tensors, unread, and the ledger: a line for each of them and for each tensor of the source not used."""
         tensors: dict[str, LazyTensor] = {}
         entries: list[Entry] = []
         state = self.target.module.state_dict(keep_vars=True)
-        used: set[str] = set()
+        used: dict[str, str] = {}
         for slot in self.write.slots:
-            origin, reason = self._origin(slot, tuple(state[slot.tensor].shape))
-            if origin is None:
-                tensors[slot.name] = self._fresh(slot, state[slot.tensor].dtype)
+            tensor = state[slot.tensor]
+            origin, reason = self._origin(slot.tensor, tuple(tensor.shape))
+            maps = self._maps(slot) if origin is not None else []
+            boxes = self._boxes(origin, maps) if origin is not None else []
+            if origin is None or not boxes:
+                tensors[slot.name] = self._fresh(slot, tensor.dtype)
+                reason = reason or "the checkpoint lacks a part of it"
                 entries.append(Entry(slot.name, "fresh", None, reason, math.prod(slot.shape)))
                 continue
-            tensor, entry, read = self._taken(slot, origin)
-            tensors[slot.name] = tensor
+            tensors[slot.name], entry = self._taken(slot, boxes, maps)
             entries.append(entry)
-            used.update(read)
-        entries.extend(self._dropped(used))
-        return tensors, Ledger(entries)
+            used.update((box.name, slot.tensor) for box in boxes)
+        return tensors, Ledger([*entries, *self._dropped(used)])
 
-    def _origin(self, slot: Slot, shape: tuple[int, ...]) -> tuple[str | None, str]:
-        """The source's tensor for a stored tensor of the target, or why there is none."""
-        if slot.tensor in self.match.target.tensors:
-            origin = self.match.tensors.get(slot.tensor)
-            if origin is None:
-                return None, self.match.fresh[slot.tensor]
-        else:
-            origin = slot.tensor  # a counter or a table of integers: it has no axes, and fits only as it is
+    # Taken from the source.
+
+    def _origin(self, tensor: str, shape: tuple[int, ...]) -> tuple[str | None, str]:
+        """The source's tensor for a tensor of the target, or why there is none."""
+        if tensor in self.match.fresh:
+            return None, self.match.fresh[tensor]
+        origin = self.match.tensors.get(tensor) or self.match.origin(tensor)
         if origin not in self.read:
             return None, f"the checkpoint holds no {origin}"
-        if slot.tensor not in self.match.target.tensors and self._shape(origin) != shape:
+        # A counter or a table of integers has no axes: it fits only as it is.
+        if tensor not in self.match.tensors and (len(self.read[origin]) > 1 or self.read[origin][0].size != shape):
             return None, "integers of another shape"
         return origin, ""
 
-    def _shape(self, tensor: str) -> tuple[int, ...]:
-        boxes = self.read[tensor]
-        return tuple(max(box.start[d] + box.size[d] for box in boxes) for d in range(len(boxes[0].size)))
-
-    def _taken(self, slot: Slot, origin: str) -> tuple[LazyTensor, Entry, list[str]]:
-        maps = self._maps(slot, origin)
-        boxes = self._boxes(slot, origin, maps)
-        stored = [self.checkpoint.tensors[box.name] for box in boxes]
-        unchanged = all(axis_map.is_identity and axis_map.divisor is None for axis_map in maps)
-        names = [box.name for box in boxes]
-        size = math.prod(slot.shape)
-        if (
-            unchanged
-            and len(boxes) == 1
-            and boxes[0].shape == slot.shape
-            and boxes[0].order == slot.order
-            and self._same_box(slot, boxes[0])
-        ):
-            return stored[0].named(slot.name), Entry(slot.name, "copied", names[0], "", size), names
-        function = Taking(slot, boxes, stored, maps)
-        tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function)
-        return tensor, Entry(slot.name, "selected", names[0], self._detail(slot, maps), size), names
-
-    def _maps(self, slot: Slot, origin: str) -> list[AxisMap]:
+    def _maps(self, slot: Slot) -> list[AxisMap]:
         """For each dimension of the module's tensor, the indices and gains of the part that this stored tensor holds."""
-        maps = []
-        for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True)):
-            if slot.tensor in self.match.target.tensors:
-                whole = self.choices.of(slot.tensor, place)
-                reads = self.match.target.tensors[slot.tensor].roles[place] == "reads"
-            else:
-                whole, reads = AxisMap.identity(self._shape(origin)[place]), False
-            assert whole.index is not None
-            cut = slice(start, start + size)
-            divisor = whole.divisor[cut] if whole.divisor is not None and reads else None
-            maps.append(AxisMap(whole.source, size, whole.index[cut], divisor))
-        return maps
+        if slot.tensor not in self.match.tensors:
+            return [AxisMap.identity(size) for size in slot.size]
+        roles = self.match.target.tensors[slot.tensor].roles
+        return [
+            _part(self.choices.of(slot.tensor, place), start, size, scaled=roles[place] == "reads")
+            for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
+        ]
 
-    def _boxes(self, slot: Slot, origin: str, maps: Sequence[AxisMap]) -> list[Slot]:
+    def _boxes(self, origin: str, maps: Sequence[AxisMap]) -> list[Slot]:
         """The stored tensors of the source to read: one that holds all that is needed, or else all of the module's tensor."""
-        for box in self.read[origin]:
+        boxes = self.read[origin]
+        for box in boxes:
             if all(holds(axis_map, box.start[d], box.size[d]) for d, axis_map in enumerate(maps)):
                 return [box]
-        return list(self.read[origin])
+        held = sum(math.prod(box.size) for box in boxes)
+        return list(boxes) if held == math.prod(axis_map.source for axis_map in maps) else []
 
-    def _same_box(self, slot: Slot, box: Slot) -> bool:
-        return slot.size == box.size
+    def _taken(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[AxisMap]) -> tuple[LazyTensor, Entry]:
+        stored = [self.checkpoint.tensors[box.name] for box in boxes]
+        size = math.prod(slot.shape)
+        source = ", ".join(box.name for box in boxes)
+        unchanged = all(axis_map.is_identity for axis_map in maps)
+        if unchanged and len(boxes) == 1 and (boxes[0].size, boxes[0].order) == (slot.size, slot.order):
+            return stored[0].named(slot.name), Entry(slot.name, "copied", source, "", size)
+        function = Taking(slot, boxes, stored, maps)
+        tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=len(boxes) > 1)
+        return tensor, Entry(slot.name, "selected", source, self._how(slot, maps), size)
 
-    def _detail(self, slot: Slot, maps: Sequence[AxisMap]) -> str:
+    def _how(self, slot: Slot, maps: Sequence[AxisMap]) -> str:
+        """What was taken along each dimension that changes, as ``16 of 32``, with what there is to say of the choice."""
         parts = []
-        for place in slot.order:
+        for place in range(len(maps)):
             axis_map = maps[place]
-            if axis_map.source == axis_map.target and axis_map.is_identity and axis_map.divisor is None:
+            if axis_map.is_identity or (axis_map.target == axis_map.source == 1):
                 continue
-            notes = self._notes(slot.tensor, place)
-            scaled = f" x{1 / float(axis_map.divisor[0]):.4g}" if axis_map.divisor is not None else ""
-            parts.append(f"{slot.size[place]} of {axis_map.source}{scaled}" + (f" ({notes})" if notes else ""))
+            if place not in slot.order:
+                dim = self.match.target.tensors[slot.tensor].dims[place]
+                assert axis_map.index is not None
+                parts.append(f"{' x '.join(map(noun, dim))} {int(axis_map.index[0])}")
+                continue
+            scaled = f" times {1 / float(axis_map.divisor[0]):.4g}" if axis_map.divisor is not None else ""
+            notes = self.choices.notes_on(slot.tensor, place)
+            parts.append(
+                f"{axis_map.target} of {axis_map.source}{scaled}" + (f" ({'; '.join(notes)})" if notes else "")
+            )
         return ", ".join(parts)
 
-    def _notes(self, tensor: str, place: int) -> str:
-        if tensor not in self.match.target.tensors:
-            return ""
-        found = {}
-        for axis in self.match.target.leaves(self.match.target.tensors[tensor].dims[place]):
-            for name in (axis, self.match.axes.get(axis, axis)):
-                for key, note in self.choices.notes.items():
-                    if name in key.split(" x "):
-                        found[note] = None
-        return "; ".join(found)
+    # Not taken from the source.
 
     def _fresh(self, slot: Slot, dtype: torch.dtype) -> LazyTensor:
         stored = self._dtype() if dtype.is_floating_point else dtype
+        box = tuple(slice(start, start + size) for start, size in zip(slot.start, slot.size, strict=True))
 
         def make(start: int, stop: int) -> Tensor:
-            whole = self.fresh.tensor(slot.tensor)
-            box = (
-                whole[tuple(slice(b, b + n) for b, n in zip(slot.start, slot.size, strict=True))]
-                if slot.start
-                else whole
-            )
-            made = slot.fold(box).to(stored)
-            return made if not slot.shape else made.reshape(slot.shape)[start:stop]
+            made = slot.fold(self.fresh.tensor(slot.tensor)[box]).to(stored)
+            return made[start:stop] if slot.shape else made
 
         return ComputedTensor(slot.name, slot.shape, stored, make, whole=True)
 
@@ -157,21 +147,34 @@ class Maker:
                 held[tensor.dtype] = held.get(tensor.dtype, 0) + tensor.num_elements
         return max(held, key=held.__getitem__) if held else torch.float32
 
-    def _dropped(self, used: set[str]) -> list[Entry]:
-        entries = []
-        owner = {slot.name: slot.tensor for slot in self.read.slots}
-        for name, tensor in self.checkpoint.tensors.items():
-            if name in used:
-                continue
-            if name in self.read.unknown:
-                reason = "the model has no place for it"
-            elif name not in owner:
-                reason = "tied: stored under another name"
-            else:
-                reason = (
-                    self.match.dropped.get(owner[name])
-                    or self.match.fresh.get(owner[name])
-                    or "none of its indices were chosen"
-                )
-            entries.append(Entry(name, "dropped", name, reason, tensor.num_elements))
-        return entries
+    def _dropped(self, used: dict[str, str]) -> list[Entry]:
+        slots = {slot.name: slot for slot in self.read.slots}
+        taken = {slots[name].tensor: mine for name, mine in used.items()}
+        return [
+            Entry(name, "dropped", name, self._why_dropped(name, slots.get(name), taken), tensor.num_elements)
+            for name, tensor in self.checkpoint.tensors.items()
+            if name not in used
+        ]
+
+    def _why_dropped(self, name: str, slot: Slot | None, taken: dict[str, str]) -> str:
+        if slot is None:
+            return "the source's model has no such tensor" if name in self.read.unknown else "stored twice: it is tied"
+        if slot.tensor not in taken:
+            return self.match.why_dropped(slot.tensor)
+        dims = self.match.source.tensors[slot.tensor].dims
+        for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True)):
+            index = self.choices.of(taken[slot.tensor], place).index
+            assert index is not None
+            if not bool(((index >= start) & (index < start + size)).any()):
+                return f"not among the {' x '.join(map(noun, dims[place]))} chosen"
+        return "another file holds the same"
+
+
+def _part(axis_map: AxisMap, start: int, size: int, *, scaled: bool) -> AxisMap:
+    """The part of a map that makes the target's indices from ``start`` on, without its gains unless they count."""
+    divisor = axis_map.divisor if scaled else None
+    if size == axis_map.target and divisor is axis_map.divisor:
+        return axis_map
+    cut = slice(start, start + size)
+    assert axis_map.index is not None
+    return AxisMap(axis_map.source, size, axis_map.index[cut], None if divisor is None else divisor[cut])

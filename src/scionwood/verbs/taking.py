@@ -33,11 +33,8 @@ class Taking:
         self.stored = tuple(stored)
         self.maps = tuple(maps)
         self.lead: int | None = next(iter(slot.order), None)
-        self.local = (
-            [_shifted(m, boxes[0].start[d], boxes[0].size[d]) for d, m in enumerate(maps)]
-            if len(boxes) == 1
-            else list(maps)
-        )
+        alone = boxes[0] if len(boxes) == 1 else None
+        self.local = [_within(m, alone.start[d], alone.size[d]) if alone else m for d, m in enumerate(maps)]
 
     def __call__(self, start: int, stop: int) -> Tensor:
         if len(self.boxes) > 1:
@@ -53,7 +50,7 @@ class Taking:
             rows.index[start:stop],
             None if rows.divisor is None else rows.divisor[start:stop],
         )
-        if box.order[:1] == (self.lead,):
+        if box.order and box.order[0] == self.lead:
             assert wanted.index is not None
             low, high = int(wanted.index.min()), int(wanted.index.max()) + 1
             held = box.unfold(stored.read(low, high))
@@ -76,6 +73,9 @@ class Taking:
         return self.slot.fold(whole).contiguous()
 
 
-def _shifted(axis_map: AxisMap, start: int, size: int) -> AxisMap:
+def _within(axis_map: AxisMap, start: int, size: int) -> AxisMap:
+    """The same map into a part of its source."""
+    if (start, size) == (0, axis_map.source):
+        return axis_map
     assert axis_map.index is not None
     return AxisMap(size, axis_map.target, axis_map.index - start, axis_map.divisor)

@@ -9,15 +9,14 @@ and the ledger says so.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from scionwood.anatomy import Anatomy
 from scionwood.anatomy.anatomy import Dimension
 from scionwood.anatomy.match import Match
 
-__all__ = ["Run", "Units", "runs_of", "units_of"]
+__all__ = ["CHOSEN", "Run", "Units", "becoming", "noun", "run_of", "runs_of", "units_of"]
 
 CHOSEN = frozenset({"free", "output"})
 """The kinds of axes whose indices a method may choose."""
@@ -48,69 +47,66 @@ class Run:
             yield Run(self.source[cut], self.target[cut], self.old[cut], self.new[cut], self.kinds[cut])
 
     @property
-    def changes(self) -> bool:
-        """Whether any axis changes its size."""
-        return self.old != self.new
+    def name(self) -> str:
+        """The axes of the target, or those of the source where one index is left."""
+        return " x ".join(mine or theirs for mine, theirs in zip(self.target, self.source, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """The runs of a match, and which of them a rule on whole dimensions may treat as one.
+    """The runs of several axes in a match, and which of them a rule on whole dimensions may treat as one.
 
     Attributes:
-        key: for every run and every axis of one, the name of the unit it is chosen with: alike runs that share an axis share a choice.
-        reasons: for the runs of several axes that must be chosen axis by axis, why.
+        whole: the runs that may be, with the name of the choice: those that share an axis share it.
+        reasons: the runs that must be chosen axis by axis, and why.
     """
 
-    key: dict[Run, str]
+    whole: dict[Run, str]
     reasons: dict[Run, str]
 
-    def whole(self, run: Run) -> bool:
-        """Whether a rule on whole dimensions may treat the run as one."""
-        return run not in self.reasons
 
-
-def runs_of(match: Match, tensor: str, place: int) -> list[tuple[Run, int]] | None:
-    """The runs of one dimension of a target tensor in order, each with its offset in the source's dimension.
+def runs_of(match: Match, tensor: str, place: int) -> list[Run] | None:
+    """The runs that one dimension of a target tensor is a concatenation of, in the source's order.
 
     Part axes repeat what is inside them: a fused projection gives the run of each of its parts. Nothing, where a concatenation lies
     inside another axis (heads x (a + b)): such a dimension is chosen axis by axis.
     """
-    theirs = list(_pieces(match.source, match.source.tensors[match.tensors[tensor]].dims[place]))
-    mine = list(_pieces(match.target, match.target.tensors[tensor].dims[place]))
-    if any(match.source.axes[axis].parts is not None for piece, _ in theirs for axis in piece):
+    old = match.source.tensors[match.tensors[tensor]].dims[place]
+    becomes = becoming(match, tensor, place)
+    pieces = list(_pieces(match.source, old))
+    if any(match.source.axes[axis].parts is not None for piece in pieces for axis in piece):
         return None
-    return [(run_of(match, a, b), offset) for (a, _), (b, offset) in zip(mine, theirs, strict=True)]
+    return [run_of(match, piece, becomes) for piece in pieces]
 
 
-def run_of(match: Match, new: Dimension, old: Dimension) -> Run:
-    """The run of these axes."""
-    becomes = {match.axes[axis]: axis for axis in new}
-    target = tuple(becomes.get(axis) for axis in old)
-    return Run(
-        old,
-        target,
-        tuple(match.source.axes[axis].size for axis in old),
-        tuple(match.target.axes[axis].size if axis else 1 for axis in target),
-        tuple(match.source.axes[axis].kind for axis in old),
+def becoming(match: Match, tensor: str, place: int) -> dict[str, str]:
+    """For the axes of the source in one dimension of a target tensor: the axes of the target that they become there."""
+    leaves = match.target.leaves(match.target.tensors[tensor].dims[place])
+    return {match.axes[axis]: axis for axis in leaves if axis in match.axes}
+
+
+def run_of(match: Match, axes: Dimension, becomes: Mapping[str, str]) -> Run:
+    """The run of these axes of the source. A part keeps its size; another axis that becomes nothing has one index left."""
+    old = [match.source.axes[axis] for axis in axes]
+    target = tuple(becomes.get(axis) for axis in axes)
+    new = tuple(
+        match.target.axes[mine].size if mine else theirs.size if theirs.kind == "part" else 1
+        for mine, theirs in zip(target, old, strict=True)
     )
+    return Run(axes, target, tuple(axis.size for axis in old), new, tuple(axis.kind for axis in old))
 
 
-def _pieces(anatomy: Anatomy, dim: Dimension, offset: int = 0) -> Iterator[tuple[Dimension, int]]:
-    if not dim:
-        yield dim, offset
-        return
-    head, rest = anatomy.axes[dim[0]], dim[1:]
-    inner = math.prod(anatomy.axes[axis].size for axis in rest)
-    if head.parts is not None:
+def _pieces(anatomy: Anatomy, dim: Dimension) -> Iterator[Dimension]:
+    """What a dimension is a concatenation of: parts by name, or repeated by an axis of parts."""
+    head, rest = (anatomy.axes[dim[0]], dim[1:]) if dim else (None, dim)
+    if head is not None and head.parts is not None:
         for part in head.parts:
-            yield from _pieces(anatomy, (*part, *rest), offset)
-            offset += math.prod(anatomy.axes[axis].size for axis in part) * inner
-    elif head.kind == "part":
-        for number in range(head.size):
-            yield from _pieces(anatomy, rest, offset + number * inner)
+            yield from _pieces(anatomy, (*part, *rest))
+    elif head is not None and head.kind == "part":
+        for _ in range(head.size):
+            yield from _pieces(anatomy, rest)
     else:
-        yield dim, offset
+        yield dim
 
 
 def units_of(match: Match) -> Units:
@@ -118,32 +114,29 @@ def units_of(match: Match) -> Units:
     runs: dict[Run, None] = {}
     inner: set[str] = set()
     for tensor in match.tensors:
-        for place, dim in enumerate(match.target.tensors[tensor].dims):
+        for place in range(len(match.target.tensors[tensor].dims)):
             found = runs_of(match, tensor, place)
             if found is None:
-                inner.update(match.axes[axis] for axis in match.target.leaves(dim) if axis in match.axes)
+                inner.update(becoming(match, tensor, place))
                 continue
-            runs.update((run, None) for run, _ in found if run.source)
+            runs.update((run, None) for run in found if run.source)
     sharing: dict[tuple[str, str | None], list[Run]] = defaultdict(list)
     for run in runs:
         for pair in zip(run.source, run.target, strict=True):
             sharing[pair].append(run)
-    key: dict[Run, str] = {}
+    whole: dict[Run, str] = {}
     reasons: dict[Run, str] = {}
     for run in runs:
-        if run in key:
+        if run in whole or run in reasons or len(run.source) == 1:
             continue
         group = _connected(run, sharing)
-        name = " x ".join(mine or theirs for mine, theirs in zip(run.target, run.source, strict=True))
         reason = _reason(group, inner)
         for member in group:
-            key[member] = name
-            if reason and len(member.source) > 1:
+            if reason is None:
+                whole[member] = run.name
+            elif len(member.source) > 1:
                 reasons[member] = reason
-    for run in list(runs):
-        for single in run.axes():
-            key.setdefault(single, single.target[0] or single.source[0])
-    return Units(key, reasons)
+    return Units(whole, reasons)
 
 
 def _connected(start: Run, sharing: dict[tuple[str, str | None], list[Run]]) -> list[Run]:
@@ -158,20 +151,27 @@ def _connected(start: Run, sharing: dict[tuple[str, str | None], list[Run]]) -> 
     return list(found)
 
 
-def _reason(group: list[Run], inner: set[str]) -> str | None:
+def _reason(group: Sequence[Run], inner: Collection[str]) -> str | None:
     """Why runs that share axes cannot each be treated as one; nothing, if they can."""
+    first = group[0]
     for run in group:
         for axis, kind in zip(run.source, run.kinds, strict=True):
             if kind not in CHOSEN:
-                return f"{axis} is {kind}"
+                return f"{noun(axis)} is {kind}"
             if axis in inner:
-                return f"{axis} also lies around a concatenation"
-    first = group[0]
-    for run in group[1:]:
+                return f"{noun(axis)} also lies around a concatenation"
+        shared = [axis for axis in run.source if axis in first.source]
         if (run.old, run.new) != (first.old, first.new):
-            shared = next((a for r in group for a in r.source if a in first.source and r is not first), first.source[0])
-            return f"{shared} also occurs beside other axes"
-        for axis in set(run.source) & set(first.source):
-            if run.source.index(axis) != first.source.index(axis):
-                return f"{axis} occurs in another order"
+            return f"{noun((shared or first.source)[0])} also occurs beside other axes"
+        if any(run.source.index(axis) != first.source.index(axis) for axis in shared):
+            return f"{noun(shared[0])} also occurs in another order"
     return None
+
+
+def noun(axis: str) -> str:
+    """What an axis is, without where it belongs.
+
+    >>> noun("layers.3.self_attn.kv_heads")
+    'kv_heads'
+    """
+    return axis.rpartition(".")[2]
