@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SourceError,
         SymmetryError,
     )
+    from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
 
     __version__: str
@@ -45,6 +46,7 @@ __all__ = [
     "anatomy",
     "digest",
     "lineage",
+    "merge",
     "open",
     "select",
     "write",
@@ -55,6 +57,7 @@ _HOMES = {
     "Checkpoint": "scionwood.checkpoint",
     "digest": "scionwood.checkpoint",
     "lineage": "scionwood.checkpoint",
+    "merge": "scionwood.verbs.merge",
     "open": "scionwood.checkpoint",
     "write": "scionwood.checkpoint",
     "select": "scionwood.verbs.select",

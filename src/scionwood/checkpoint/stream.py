@@ -73,13 +73,17 @@ class _File:
                 os.close(self.descriptor)
                 self.descriptor = None
 
-    def tiles(self) -> Iterator[_Tile]:
+    def work(self) -> Iterator[list[_Tile]]:
+        """Yield what one worker takes at a time: a tile, or all tiles of a tensor that is not to be divided."""
         for tensor, offset in zip(self.shard.tensors, self.shard.offsets, strict=True):
             if not tensor.nbytes:
                 continue
             row = tensor.nbytes // tensor.num_rows
-            for start, stop in tensor.tiles(TILE_BYTES):
-                yield _Tile(self, tensor, start, stop, offset + start * row)
+            tiles = (_Tile(self, tensor, start, stop, offset + start * row) for start, stop in tensor.tiles(TILE_BYTES))
+            if tensor.indivisible:
+                yield list(tiles)
+            else:
+                yield from ([tile] for tile in tiles)
 
 
 def stream_shards(
@@ -105,7 +109,7 @@ def stream_shards(
     files = [_File(path, shard, target) for path, shard in zip(paths, shards, strict=True)]
     for file in files:
         file.begin()
-    crew = _Crew(tile for file in files for tile in file.tiles())
+    crew = _Crew(work for file in files for work in file.work())
     total = sum(file.missing for file in files)
     num_threads = torch.get_num_threads()
     try:
@@ -119,8 +123,8 @@ def stream_shards(
 class _Crew:
     """Threads that share the tiles; the calling thread counts, and stops all of them when one fails or it is interrupted."""
 
-    def __init__(self, tiles: Iterator[_Tile]) -> None:
-        self.tiles = tiles
+    def __init__(self, work: Iterator[list[_Tile]]) -> None:
+        self.work = work
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.done: SimpleQueue[tuple[int, str] | BaseException | None] = SimpleQueue()
@@ -155,16 +159,19 @@ class _Crew:
         torch.set_num_threads(1)
         try:
             with torch.no_grad():
-                while (tile := self._next()) is not None:
-                    data = bytes_of(tile.tensor.read_rows(tile.start, tile.stop))
-                    tile.file.write(data, tile.offset)
-                    self.done.put((len(data), tile.tensor.name))
+                while (work := self._next()) is not None:
+                    for tile in work:
+                        if self.stopped.is_set():
+                            break
+                        data = bytes_of(tile.tensor.read_rows(tile.start, tile.stop))
+                        tile.file.write(data, tile.offset)
+                        self.done.put((len(data), tile.tensor.name))
         except BaseException as error:  # noqa: BLE001 - handed to the calling thread, which raises it
             self.stopped.set()
             self.done.put(error)
         finally:
             self.done.put(None)
 
-    def _next(self) -> _Tile | None:
+    def _next(self) -> list[_Tile] | None:
         with self.lock:
-            return None if self.stopped.is_set() else next(self.tiles, None)
+            return None if self.stopped.is_set() else next(self.work, None)

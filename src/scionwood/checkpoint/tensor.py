@@ -45,6 +45,11 @@ class LazyTensor(ABC):
         return f"{type(self).__name__}({self.name!r}, {list(self.shape)}, {dtype})"
 
     @property
+    def indivisible(self) -> bool:
+        """Whether one thread should read all of it: the first row costs a pass over everything, which others would wait for."""
+        return False
+
+    @property
     def num_elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
@@ -222,3 +227,7 @@ class CastTensor(LazyTensor):
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
         return self.tensor.tiles(nbytes)
+
+    @property
+    def indivisible(self) -> bool:
+        return self.tensor.indivisible

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from scionwood.errors import ScionwoodError
 
-__all__ = ["assignments", "config_values", "depth"]
+__all__ = ["assignments", "config_values", "depth", "require_output"]
 
 EXAMPLES = {"--set": "hidden_size=256", "--option": "arithmetic=float32", "--depth": "encoder.block=even"}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
@@ -87,3 +88,14 @@ def depth(rules: Sequence[str]) -> str | list[int] | dict[str, str | list[int]]:
 def _layers(rule: str) -> str | list[int]:
     parts = rule.split(",")
     return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else rule
+
+
+def require_output(out: Path | None, *, dry_run: bool) -> None:
+    """Refuse a command that is to write, but not told where.
+
+    Raises:
+        ScionwoodError: neither a place nor a dry run.
+    """
+    if out is None and not dry_run:
+        message = "--out says where to write, and is missing"
+        raise ScionwoodError(message, hint="give --out FOLDER, or --dry-run to see what would be done")

@@ -65,19 +65,14 @@ def command(
         Print the ledger and write nothing.
     """
     from scionwood.cli import _values
-    from scionwood.errors import ScionwoodError
 
     sizes = _values.config_values(set)
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     layers = _values.depth(depth)
-    if out is None and not dry_run:
-        message = "--out says where to write, and is missing"
-        raise ScionwoodError(message, hint="give --out FOLDER, or --dry-run to see what would be selected")
+    _values.require_output(out, dry_run=dry_run)
 
     # torch comes with these, so a wrong request has its answer before them.
-    from scionwood import checkpoint
-    from scionwood.cli._progress import WriteProgress
-    from scionwood.cli._terminal import print_json, print_lines, print_note
+    from scionwood.cli._output import deliver
     from scionwood.verbs.select import select
 
     student = select(
@@ -91,21 +86,13 @@ def command(
         seed=seed,
         options=options,
     )
-    if out is not None and not dry_run:
-        with WriteProgress(f"writing {out}") as progress:
-            checkpoint.write(
-                student,
-                out,
-                shard_size=shard_size,
-                dtype=dtype,
-                overwrite=overwrite,
-                workers=workers,
-                progress=progress,
-            )
-    assert student.ledger is not None  # what a verb returns has one
-    if json:
-        print_json(student.ledger.to_json())
-    else:
-        print_lines(student.ledger.summary())
-    print_note("nothing was written (--dry-run)" if dry_run else f"wrote {out}")
-    return 0
+    return deliver(
+        student,
+        out,
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        workers=workers,
+        json=json,
+        dry_run=dry_run,
+    )

@@ -18,4 +18,8 @@ LAWS: dict[str, str] = {
     "equivariant": "permuting the scores permutes the choice: the same channels, wherever they stand",
     "whole": "every target head is one whole source head",
     "fair": "every source head gives the same number of channels",
+    # Merges: ``merge(models)`` of tensors in memory, with equal weights.
+    "permutation": "the order of the models does not matter, beyond the rounding of sums",
+    "idempotent": "copies of one model give that model",
+    "linear": "twice the deltas give twice the result, and a sum of deltas the sum of their results",
 }

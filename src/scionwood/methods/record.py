@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeVar, get_args
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.laws import LAWS
 from scionwood.methods.options import Finite, Option, json_schema, options_of, resolve_options
+from scionwood.methods.summary import Summary
 
 __all__ = ["INPUTS", "Finite", "Kind", "Record", "Scope", "Shape", "Space", "Unit", "method", "resolve", "schema"]
 
@@ -57,6 +58,12 @@ INPUTS: dict[str, str] = {
     "tensors": "one tensor from each model, in the order written",
     "deltas": "one difference to the base from each model, in the order written",
     "base": "the base's tensor",
+    "uniforms": "for each model, random numbers in [0, 1), one for each element",
+    "gram": "the inner products of the inputs with each other, over the whole tensor",
+    "thresholds": "for each input, the magnitude that the largest elements reach",
+    "lengths": "for each input, the sum of its magnitudes and what the mask leaves of it",
+    "energies": "for each input, the sum of its squares where it is kept",
+    "counts": "for each input, how many of its elements are of a kind",
     "statistics": "what a calibration pass has measured, by name",
 }
 """What a verb can hand to a method, by the name of the positional parameter; a verb that can give more adds a line."""
@@ -84,6 +91,7 @@ class Record:
         consistent: for ``re-axis``: one map for an axis wherever it occurs; false only for controls.
         resizes: for ``re-axis``: the kinds of axes whose size it may change.
         scores: for ``re-axis``: which scores it ranks by; ``magnitude`` needs the weights alone.
+        summaries: for ``combine``: the numbers about the whole tensor that it needs before its first tile, in order.
     """
 
     name: str
@@ -100,6 +108,7 @@ class Record:
     consistent: bool
     resizes: frozenset[Kind]
     scores: str | None
+    summaries: tuple[Summary, ...] = ()
 
     @staticmethod
     def of(function: Callable[..., Any]) -> "Record":
@@ -138,6 +147,7 @@ def method(
     consistent: bool = True,
     resizes: Collection[Kind] = ("free",),
     scores: str | None = None,
+    summaries: Sequence[Summary] = (),
 ) -> Callable[[FunctionT], FunctionT]:
     """Attach a ``Record`` to a function, and return that same function.
 
@@ -191,6 +201,7 @@ def method(
             consistent=consistent,
             resizes=frozenset(resizes),
             scores=scores,
+            summaries=tuple(summaries),
         )
         setattr(function, "__record__", record)  # noqa: B010  (a function has no such attribute for a type checker)
         return function

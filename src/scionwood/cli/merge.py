@@ -1,0 +1,72 @@
+"""Make one model's weights out of several models of one shape."""
+
+from pathlib import Path
+
+
+def command(
+    method: str,
+    models: tuple[str, ...],
+    /,
+    *,
+    base: str | None = None,
+    out: Path | None = None,
+    set: tuple[str, ...] = (),
+    seed: int = 0,
+    dtype: str | None = None,
+    shard_size: str = "5GB",
+    overwrite: bool = False,
+    workers: int | None = None,
+    json: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Make one model's weights out of several models of one shape.
+
+    Arithmetic is float32 whatever the models are stored in; scionwood methods merge lists the methods.
+
+    Parameters
+    ----------
+    method
+        How tensors are merged: linear, task_arithmetic, ties, slerp, …
+    models
+        The models: folders, .safetensors or torch files, or hub ids, in the order that weights are given in.
+    base
+        What the models were fine-tuned from, for methods that merge differences.
+    out
+        The folder to write. It must not exist, and appears only when complete.
+    set
+        An option of the method, NAME=VALUE, such as density=0.3 or weights=1,0.5; may be repeated.
+    seed
+        For the methods that draw at random.
+    dtype
+        Store the weights as float32, float16 or bfloat16; they keep the base's type unless asked.
+    shard_size
+        The largest file to write.
+    overwrite
+        Replace OUT where it exists.
+    workers
+        Threads that read and write; as many as there are processors unless given.
+    json
+        Print the ledger, every tensor and why, as JSON.
+    dry_run
+        Print the ledger and write nothing.
+    """
+    from scionwood.cli import _values
+
+    options = _values.assignments("--set", set)
+    _values.require_output(out, dry_run=dry_run)
+
+    # torch comes with these, so a wrong request has its answer before them.
+    from scionwood.cli._output import deliver
+    from scionwood.verbs.merge import merge
+
+    made = merge(models, base=base, method=method, options=options, seed=seed)
+    return deliver(
+        made,
+        out,
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        workers=workers,
+        json=json,
+        dry_run=dry_run,
+    )

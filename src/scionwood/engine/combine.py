@@ -1,0 +1,169 @@
+"""Combining: one tensor made from several of the same shape, tile by tile, in float32."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scionwood.checkpoint import LazyTensor
+from scionwood.engine.counting import Counter
+from scionwood.methods.record import Record
+from scionwood.methods.summary import Sum, Summary
+
+__all__ = ["TILE", "CombinedTensor"]
+
+TILE = 1 << 18
+"""Elements of a tile: a float32 copy for each of a few models stays in the processor's cache."""
+
+
+class CombinedTensor(LazyTensor):
+    """The result of a method of shape ``combine``, computed as it is read.
+
+    Arithmetic is float32 whatever the dtypes: a tile of each input is read and widened, the method runs, the result is rounded once. The
+    bits depend neither on how the tensor is cut into reads nor on threads: tiles of the passes are fixed, and random numbers are counted
+    by element.
+
+    Args:
+        name: its name in the output.
+        dtype: its dtype.
+        method: a method of shape ``combine``.
+        inputs: one tensor from each model.
+        base: the base's tensor, for methods in delta space and those that take a base.
+        options: the method's options, resolved.
+        seed: of random methods; together with the name it keys the random numbers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dtype: torch.dtype,
+        method: Callable[..., Tensor],
+        inputs: Sequence[LazyTensor],
+        base: LazyTensor | None,
+        options: Mapping[str, Any],
+        seed: int = 0,
+    ) -> None:
+        record = Record.of(method)
+        rank = len(inputs[0].shape)
+        super().__init__(name, inputs[0].shape, dtype, row_dims=rank if record.scope == "element" else min(1, rank))
+        self.record = record
+        self.method = method
+        self.inputs = tuple(inputs)
+        self.base = base
+        self.options = dict(options)
+        self.seed = seed
+        self._lock = threading.Lock()
+        self._summaries: dict[str, Tensor] | None = None
+
+    @property
+    def indivisible(self) -> bool:
+        """Passes before the first tile: one thread should do the whole tensor, so that others do not wait for it."""
+        return bool(self.record.summaries) or self.record.scope == "tensor"
+
+    def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
+        if self.record.scope == "tensor":
+            yield from [(0, self.num_rows)] if self.num_elements else []
+            return
+        yield from super().tiles(min(nbytes, TILE * self.dtype.itemsize))
+
+    def read_rows(self, start: int, stop: int) -> Tensor:
+        if start == stop or not self.num_elements:
+            return torch.empty(stop - start, *self.row_shape, dtype=self.dtype)
+        if self.record.scope == "tensor":
+            result = self._tile(0, self.num_elements, {}).reshape(self.num_rows, *self.row_shape)[start:stop]
+            return result.to(self.dtype)
+        width = math.prod(self.row_shape)
+        summaries = self._prepared()
+        # The arithmetic always sees the same tiles, whatever rows are asked for: sums inside a method keep their order.
+        result = self._tile(start * width, stop * width, summaries)
+        return result.to(self.dtype).reshape(stop - start, *self.row_shape)
+
+    def _prepared(self) -> Mapping[str, Tensor]:
+        if not self.num_elements:
+            return {}
+        with self._lock:
+            if self._summaries is None:
+                self._summaries = self._summarize(self.record.summaries)
+            return self._summaries
+
+    def _summarize(self, summaries: Sequence[Summary]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for summary in summaries:
+            if isinstance(summary, Sum):
+                total: Tensor | None = None
+                for tile in self._passes():
+                    share = summary.of(tile, found, self.options)
+                    total = share if total is None else total + share
+                assert total is not None
+                found[summary.name] = total
+                continue
+            counters: list[Counter] = []
+            for _ in Counter.rounds:
+                for tile in self._passes():
+                    numbers = summary.of(tile, found, self.options)
+                    if not counters:
+                        counters = [
+                            Counter(k) for k in summary.kept(self.num_elements, len(numbers), found, self.options)
+                        ]
+                    for counter, values in zip(counters, numbers, strict=True):
+                        counter.count(values)
+                for counter in counters:
+                    counter.close()
+                if all(counter.done for counter in counters):
+                    break
+            found[summary.name] = torch.stack([counter.value for counter in counters])
+        return found
+
+    def _passes(self) -> Iterator[list[Tensor]]:
+        for start in range(0, self.num_elements, TILE):
+            yield self._inputs(start, min(start + TILE, self.num_elements))[0]
+
+    def _inputs(self, start: int, stop: int) -> tuple[list[Tensor], Tensor | None]:
+        """The elements [start, stop) of every input in float32, as differences to the base in delta space; and the base."""
+        base = None if self.base is None else elements(self.base, start, stop).float()
+        values = [elements(tensor, start, stop).float() for tensor in self.inputs]
+        if self.record.space == "delta":
+            assert base is not None
+            values = [value - base for value in values]
+        return values, base
+
+    def _tile(self, start: int, stop: int, summaries: Mapping[str, Tensor]) -> Tensor:
+        values, base = self._inputs(start, stop)
+        if self.record.scope != "element":
+            shape = (-1, *self.shape[1:]) if self.shape else ()
+            values = [value.reshape(shape) for value in values]
+            base = None if base is None else base.reshape(shape)
+        key = "deltas" if self.record.space == "delta" else "tensors"
+        at_hand: dict[str, Any] = {key: values, "base": base, **summaries}
+        if "uniforms" in self.record.inputs:
+            at_hand["uniforms"] = [self._uniform(number, start, stop, values[0].shape) for number in range(len(values))]
+        result = self.method(**{name: at_hand[name] for name in self.record.inputs if name in at_hand}, **self.options)
+        return base + result if self.record.space == "delta" and base is not None else result
+
+    def _uniform(self, number: int, start: int, stop: int, shape: torch.Size) -> Tensor:
+        """Numbers in [0, 1) that depend on the seed, the tensor, the model and the element alone: a counter, not a stream."""
+        first = start // 8
+        bits = np.random.Philox(key=_key(self.seed, self.name, number)).advance(first)
+        # One step of the counter gives four words of 64 bits: eight numbers of 32.
+        steps = -(-stop // 8) - first
+        words = bits.random_raw(4 * steps).view(np.uint32)[start - 8 * first : stop - 8 * first]
+        return torch.from_numpy((words >> 8).astype(np.float32)).mul_(2.0**-24).reshape(shape)
+
+
+def _key(seed: int, name: str, number: int) -> int:
+    import hashlib
+
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}\0{number}".encode()).digest()[:16], "little")
+
+
+def elements(tensor: LazyTensor, start: int, stop: int) -> Tensor:
+    """Return the elements [start, stop) of a tensor in row-major order, reading no more rows than hold them."""
+    width = math.prod(tensor.row_shape)
+    if width == 1:
+        return tensor.read_rows(start, stop).reshape(-1)
+    first, last = start // width, -(-stop // width)
+    return tensor.read_rows(first, last).reshape(-1)[start - first * width : stop - first * width]

@@ -1,0 +1,63 @@
+"""DARE: drop most of each task vector at random and rescale the rest (Yu et al., 2023, arXiv:2311.03099).
+
+    m ~ Bernoulli(density),   delta~_i = m_i * delta_i / density,   theta = theta_0 + sum_i w_i delta~_i
+
+The expectation is the task vector itself; fine-tuned deltas are so redundant that 90 % of their entries may go. It makes task vectors
+overlap less before they are added, or elected over (``consensus``). It hurts where deltas are large: after long continued training the
+variance of the rescaled entries destroys the model.
+
+The paper divides by the density. mergekit, since 0.1.0, scales so that the sum of magnitudes stays what it was: ``rescale="l1"``.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from scionwood.methods.merge.consensus import agree
+from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.weighting import Weights, spread_weights
+from scionwood.methods.record import Finite, method
+
+__all__ = ["dare"]
+
+
+@method(space="delta", scope="element", paper="2311.03099")
+def dare(
+    deltas: Sequence[Tensor],
+    uniforms: Sequence[Tensor],
+    *,
+    density: Annotated[float, Finite(above=0, at_most=1)] = 0.1,
+    weights: Weights = 1.0,
+    consensus: bool = False,
+    normalize: bool = False,
+    rescale: Literal["inverse_density"] | None = "inverse_density",
+    scale: Annotated[float, Finite()] = 1.0,
+) -> Tensor:
+    """Return the merged task vector.
+
+    >>> import torch
+    >>> drawn = torch.tensor([0.1, 0.9, 0.3, 0.6])
+    >>> dare([torch.tensor([0.1, 0.2, 0.3, 0.4])], [drawn], density=0.5)
+    tensor([0.2000, 0.0000, 0.6000, 0.0000])
+
+    Args:
+        deltas: the difference of each model to the base.
+        uniforms: random numbers in [0, 1); an entry is kept where its number is below the density.
+        density: the share of entries that is kept; the paper keeps 10 %, and 1 % for instruction tuning.
+        weights: of the models.
+        consensus: keep only what has the elected sign, as TIES does.
+        normalize: divide by the weights; of what was kept, element by element, with consensus.
+        rescale: what makes up for the entries dropped.
+        scale: of the result.
+
+    Raises:
+        MethodError: the weights do not fit the models.
+    """
+    factor = 1.0 if rescale is None or density >= 1 else 1 / density
+    kept = [delta * (drawn < density) for delta, drawn in zip(deltas, uniforms, strict=True)]
+    if consensus:
+        result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
+    else:
+        result = add_up(kept, spread_weights(weights, len(deltas), normalize=normalize))
+    return result.mul_(factor * scale)

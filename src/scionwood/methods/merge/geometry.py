@@ -1,0 +1,41 @@
+"""Inner products of whole tensors: what spherical merges turn into weights of a plain sum.
+
+A spherical mean of tensors lies in their span. So all it needs of them is how long they are and how they lean on each other: the Gram
+matrix, one pass. The rest is arithmetic on a matrix of the size of the number of models.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scionwood.methods.summary import Sum
+
+__all__ = ["GRAM", "add_up", "mix"]
+
+
+def _gram(inputs: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> Tensor:
+    flat = torch.stack([tensor.reshape(-1) for tensor in inputs]).double()
+    return flat @ flat.T
+
+
+GRAM = Sum("gram", _gram)
+"""The inner products of the inputs with each other, in float64."""
+
+
+def mix(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Return the sum of the tensors by weights that came out of a computation."""
+    return add_up(tensors, weights.tolist())
+
+
+def add_up(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of the tensors, added in the order given.
+
+    >>> add_up([torch.tensor([1.0]), torch.tensor([2.0])], [1.0, 0.5])
+    tensor([2.])
+    """
+    result = tensors[0] * weights[0]
+    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+        result.add_(tensor, alpha=weight)
+    return result

@@ -1,0 +1,47 @@
+"""Model Stock: how far to go from the base to the average, by the angle between the task vectors (Jang et al., 2024, arXiv:2403.19522).
+
+    c = mean over pairs of cos(delta_i, delta_j),   t = N c / (1 + (N - 1) c),   theta = t mean_i theta_i + (1 - t) theta_0
+
+The centre of many fine-tunings lies near the base and their average; the less the few at hand agree, the nearer to the base. Where they
+disagree (c towards -1 / (N - 1)) the published formula explodes: t is held between 0 and 1 unless ``clamp`` is false.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scionwood.errors import MethodError
+from scionwood.methods.merge.geometry import GRAM, mix
+from scionwood.methods.record import method
+
+__all__ = ["model_stock"]
+
+
+@method(space="delta", scope="element", laws={"permutation"}, paper="2403.19522", summaries=[GRAM])
+def model_stock(deltas: Sequence[Tensor], gram: Tensor, *, clamp: bool = True) -> Tensor:
+    """Return t times the mean of the deltas, t by the angle between them.
+
+    >>> from scionwood.methods.merge.whole import merge_tensors
+    >>> base, a, b = torch.zeros(2), torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.75**0.5])  # 60 degrees: t = 2/3
+    >>> merge_tensors(model_stock, [a, b], base)
+    tensor([0.5000, 0.2887])
+
+    Args:
+        deltas: the difference of each model to the base.
+        gram: their inner products.
+        clamp: hold t between 0 and 1.
+
+    Raises:
+        MethodError: there is one model only.
+    """
+    count = len(deltas)
+    if count < 2:
+        raise MethodError("Model Stock measures the angle between models, and only one is given.")
+    lengths = gram.diagonal().clamp(min=0).sqrt()
+    cosines = (gram / (lengths[:, None] * lengths[None, :]).clamp(min=1e-6)).clamp(-1, 1)
+    pairs = cosines.triu(1).sum() / (count * (count - 1) / 2)
+    ratio = count * pairs / (1 + (count - 1) * pairs)
+    if clamp:
+        ratio = torch.where(1 + (count - 1) * pairs <= 0, 0.0, ratio).clamp(0, 1)
+    return mix(deltas, (ratio / count).expand(count))

@@ -1,0 +1,93 @@
+"""SCE: select where the models differ most, weigh them by energy, erase what disagrees (Wan et al., 2024, arXiv:2408.07990).
+
+    select     the ``select_topk`` share of positions with the largest variance over the models
+    calculate  w_i = mean of delta_i^2 over what was selected, divided by their sum
+    erase      entries that do not have the elected sign; theta = theta_0 + sum_i w_i delta_i / sum of the weights kept
+
+The weights come from the models themselves, tensor by tensor: a model that changed a tensor more has more say in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from scionwood.methods.record import Finite, method
+from scionwood.methods.summary import Rank, Sum
+
+__all__ = ["sce"]
+
+
+def _variance(deltas: Sequence[Tensor]) -> Tensor:
+    mean = torch.stack(list(deltas)).mean(0)
+    total = (deltas[0] - mean).square_()
+    for delta in deltas[1:]:
+        total += (delta - mean).square_()
+    return total / len(deltas)
+
+
+def _varying(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
+    return torch.tensor(0) if options["select_topk"] >= 1 else (_variance(deltas) != 0).sum()
+
+
+def _spread(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> list[Tensor]:
+    return [torch.zeros_like(deltas[0]) if options["select_topk"] >= 1 else _variance(deltas)]
+
+
+def _keep(count: int, found: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
+    return count if options["select_topk"] >= 1 else int(int(found["counts"]) * options["select_topk"])
+
+
+def _selected(deltas: Sequence[Tensor], threshold: Tensor) -> Sequence[Tensor]:
+    if float(threshold) == 0:
+        return deltas
+    mask = _variance(deltas) >= threshold
+    return [delta * mask for delta in deltas]
+
+
+def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[str, Any]) -> Tensor:
+    return torch.stack([delta.double().square().sum() for delta in _selected(deltas, found["thresholds"][0])])
+
+
+@method(
+    space="delta",
+    scope="element",
+    laws={"permutation"},
+    paper="2408.07990",
+    summaries=[Sum("counts", _varying), Rank("thresholds", _spread, _keep), Sum("energies", _energy)],
+)
+def sce(
+    deltas: Sequence[Tensor],
+    thresholds: Tensor,
+    energies: Tensor,
+    *,
+    select_topk: Annotated[float, Finite(above=0, at_most=1)] = 1.0,
+) -> Tensor:
+    """Return the merged task vector.
+
+    >>> from scionwood.methods.merge.whole import merge_tensors
+    >>> a, b = torch.tensor([1.0, -1.0, 2.0]), torch.tensor([-3.0, 0.5, 2.0])
+    >>> merge_tensors(sce, [a, b], torch.zeros(3)).round(decimals=5)
+    tensor([-3., -1.,  2.])
+
+    Args:
+        deltas: the difference of each model to the base.
+        thresholds: the variance that the selected positions reach.
+        energies: the sum of squares of each delta, where it was selected.
+        select_topk: the share of the positions that vary at all which is selected.
+    """
+    total = float(energies.sum())
+    even = total / deltas[0].numel() < 1e-6 and total == 0
+    weights = [1 / len(deltas)] * len(deltas) if even else (energies / total).tolist()
+    chosen = _selected(deltas, thresholds[0])
+    signs = chosen[0].clone()
+    for delta in chosen[1:]:
+        signs += delta
+    positive = signs >= 0
+    result, divisor = torch.zeros_like(signs), torch.zeros_like(signs)
+    for delta, weight in zip(chosen, weights, strict=True):
+        kept = torch.where(positive, delta > 0, delta < 0)
+        result.add_(delta * kept, alpha=weight)
+        divisor.add_(kept, alpha=weight)
+    return result.div_(divisor.clamp_(min=1e-6))

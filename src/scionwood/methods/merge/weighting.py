@@ -1,0 +1,36 @@
+"""Weights of models: one number for all, or one for each."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from scionwood.errors import MethodError
+from scionwood.methods.options import Finite
+
+__all__ = ["Weights", "spread_weights"]
+
+Weights = Annotated[float, Finite()] | Sequence[Annotated[float, Finite()]]
+"""One weight for all models, or one for each in the order written."""
+
+
+def spread_weights(weights: float | Sequence[float], count: int, *, normalize: bool = False) -> list[float]:
+    """Return one weight for each model; divided by their sum, if asked.
+
+    >>> spread_weights((1, 0.5), 2, normalize=True), spread_weights(2.0, 3)
+    ([0.6666666666666666, 0.3333333333333333], [2.0, 2.0, 2.0])
+
+    Raises:
+        MethodError: another number of weights than models, or weights that sum to zero where they are to be normalised.
+    """
+    listed = [float(weights)] * count if isinstance(weights, (int, float)) else [float(weight) for weight in weights]
+    if len(listed) != count:
+        raise MethodError(
+            f"There are {len(listed)} weights for {count} models.", hint="Give one for each, or one for all."
+        )
+    if not normalize:
+        return listed
+    total = sum(listed)
+    if abs(total) < 1e-12:
+        raise MethodError(
+            f"The weights {listed} sum to zero, and cannot be normalised.", hint="Set normalize to false."
+        )
+    return [weight / total for weight in listed]

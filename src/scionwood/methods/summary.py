@@ -1,0 +1,84 @@
+"""Summaries: the few numbers about a whole tensor that a tile by tile computation needs before it can begin.
+
+A method that works element by element may still depend on the whole: on a norm, a dot product, the k-th largest magnitude. It declares
+such a number as a summary, in the order they are needed, and takes it as an input of the same name. The engine makes them in passes over
+tiles; :func:`summarize` makes them at once for tensors in memory. Both give the same bits where sums are exact in float64.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Rank", "Sum", "Summary", "kth_largest", "summarize"]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A number, or an array of them, that adds up over tiles.
+
+    Args:
+        name: the input of the method that gets it.
+        of: (inputs, earlier summaries, options) → the tile's share, in float64.
+    """
+
+    name: str
+    of: Callable[[Sequence[Tensor], Mapping[str, Tensor], Mapping[str, Any]], Tensor]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The k-th largest of non-negative numbers, exactly: one for each tensor that ``of`` returns.
+
+    Args:
+        name: the input of the method that gets it: a float32 vector.
+        of: (inputs, earlier summaries, options) → non-negative float32 tensors of the tile's shape.
+        keep: (number of elements, earlier summaries, options) → how many are to reach the threshold, one number for all tensors, or a few
+            numbers that repeat over them. None gives infinity, all gives zero.
+    """
+
+    name: str
+    of: Callable[[Sequence[Tensor], Mapping[str, Tensor], Mapping[str, Any]], Sequence[Tensor]]
+    keep: Callable[[int, Mapping[str, Tensor], Mapping[str, Any]], int | Sequence[int]]
+
+    def kept(self, count: int, tensors: int, earlier: Mapping[str, Tensor], options: Mapping[str, Any]) -> list[int]:
+        """How many elements of each of the tensors are to reach the threshold."""
+        keep = self.keep(count, earlier, options)
+        return [keep] * tensors if isinstance(keep, int) else list(keep) * (tensors // len(keep))
+
+
+Summary = Sum | Rank
+
+
+def summarize(summaries: Sequence[Summary], inputs: Sequence[Tensor], options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Make every summary of tensors in memory.
+
+    >>> rank = Rank("thresholds", lambda tensors, _, __: [t.abs() for t in tensors], lambda count, _, options: options["keep"])
+    >>> summarize([rank], [torch.tensor([1.0, -4.0, 2.0, 3.0])], {"keep": 2})
+    {'thresholds': tensor([3.])}
+    """
+    found: dict[str, Tensor] = {}
+    for summary in summaries:
+        if isinstance(summary, Sum):
+            found[summary.name] = summary.of(inputs, found, options)
+        else:
+            numbers = summary.of(inputs, found, options)
+            kept = summary.kept(inputs[0].numel(), len(numbers), found, options)
+            found[summary.name] = torch.stack([kth_largest(n, k) for n, k in zip(numbers, kept, strict=True)])
+    return found
+
+
+def kth_largest(numbers: Tensor, k: int) -> Tensor:
+    """Return the k-th largest of non-negative numbers: what at least k of them reach.
+
+    >>> kth_largest(torch.tensor([1.0, 4.0, 2.0]), 2)
+    tensor(2.)
+    """
+    count = numbers.numel()
+    if k <= 0:
+        return torch.tensor(float("inf"))
+    if k >= count:
+        return torch.tensor(0.0)
+    return numbers.reshape(-1).kthvalue(count - k + 1).values

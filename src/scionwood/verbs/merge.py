@@ -1,0 +1,146 @@
+"""Merge: one model's weights out of several models of one shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage, Source, installed_versions, parent_of
+from scionwood.checkpoint import open as open_checkpoint
+from scionwood.engine.combine import CombinedTensor
+from scionwood.errors import MatchError, MethodError
+from scionwood.methods import registry
+from scionwood.methods.record import Record, resolve
+
+__all__ = ["merge"]
+
+
+def merge(
+    models: Sequence[Source | nn.Module],
+    *,
+    base: Source | nn.Module | None = None,
+    method: str = "linear",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Checkpoint:
+    """Merge models of one shape into one.
+
+    Arithmetic is float32 whatever the models are stored in; the result is stored as the base is, or as the first model. Tensors of
+    integers are copied from there. Every tensor of every model is merged or copied: one that some model lacks is an error.
+
+    Args:
+        models: what to merge, in the order that the weights are written in: whatever :func:`scionwood.open` takes.
+        base: what the models were fine-tuned from, for methods that merge differences.
+        method: a method of the family merge.
+        options: the method's own options.
+        seed: of methods that draw at random.
+
+    Returns:
+        A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first model's.
+
+    Raises:
+        SourceError: a model cannot be read.
+        MatchError: the models differ in names or shapes; lists every difference.
+        MethodError: an unknown method or option, a base that is missing or not used, one model under two places.
+
+    Example:
+        >>> import torch
+        >>> a, b = {"weight": torch.tensor([1.4, 0.9])}, {"weight": torch.tensor([0.8, 1.3])}
+        >>> merge([a, b], options={"weights": (1, 0.5)})["weight"]
+        tensor([1.2000, 1.0333])
+    """
+    function = registry.load(method, family="merge")
+    record = Record.of(function)
+    resolved = resolve(function, dict(options or {}))
+    _check_request(models, base, record)
+    opened = [open_checkpoint(model) for model in models]
+    origin = None if base is None else open_checkpoint(base)
+    everyone = [*([] if origin is None else [origin]), *opened]
+    _check_names(everyone)
+    uses_base = record.space == "delta" or "base" in record.inputs
+    tensors: dict[str, LazyTensor] = {}
+    entries: list[Entry] = []
+    for name, kept in everyone[0].tensors.items():
+        if not kept.dtype.is_floating_point:
+            tensors[name] = kept
+            entries.append(Entry(name, "copied", name, "not floating point: never averaged", kept.num_elements))
+            continue
+        own = None if origin is None or not uses_base else _tensor(origin, name)
+        inputs = [_tensor(model, name) for model in opened]
+        tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed)
+        entries.append(Entry(name, "merged", name, "", kept.num_elements))
+    _try_on_nothing(function, len(opened), resolved)
+    parents = [
+        *([] if origin is None else [parent_of(origin, "base")]),
+        *(parent_of(model, "model") for model in opened),
+    ]
+    recipe = {"verb": "merge", "method": record.name, "models": [model.source for model in opened]}
+    recipe |= {} if origin is None else {"base": origin.source}
+    recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
+    return dataclasses.replace(
+        everyone[0],
+        tensors=tensors,
+        source=f"merge({', '.join(checkpoint.source for checkpoint in everyone)})",
+        revision=None,
+        lineage=Lineage(recipe, tuple(parents), seed, installed_versions()),
+        ledger=Ledger(entries),
+        origin=None,
+    )
+
+
+def _check_request(models: Sequence[Any], base: Any, record: Record) -> None:
+    problems = []
+    if not models:
+        problems.append("there are no models to merge")
+    if record.space == "delta" and base is None:
+        problems.append(f"{record.name} merges differences to a base, and no base is given")
+    if base is not None and record.space != "delta" and "base" not in record.inputs:
+        problems.append(f"{record.name} does not use a base: name it among the models, or leave it out")
+    named = [model for model in models if isinstance(model, str)]
+    problems += [f"{name} is given twice" for name in dict.fromkeys(named) if named.count(name) > 1]
+    if problems:
+        raise MethodError("This merge cannot be done.", problems=problems)
+
+
+def _tensor(checkpoint: Checkpoint, name: str) -> LazyTensor:
+    """A stored tensor by its own name or, where this model ties it, by the name it is stored under."""
+    return checkpoint.tensors[checkpoint.ties.get(name, name)]
+
+
+def _check_names(checkpoints: Sequence[Checkpoint]) -> None:
+    """Every model must have every tensor, in one shape."""
+    first = checkpoints[0]
+    names = dict.fromkeys(name for checkpoint in checkpoints for name in checkpoint)
+    problems = []
+    for name in names:
+        holders = [checkpoint for checkpoint in checkpoints if name in checkpoint]
+        if len(holders) < len(checkpoints):
+            missing = ", ".join(checkpoint.source for checkpoint in checkpoints if name not in checkpoint)
+            problems.append(f"{name} is not in {missing}")
+            continue
+        shapes = {tuple(_tensor(checkpoint, name).shape) for checkpoint in checkpoints}
+        if len(shapes) > 1:
+            listed = ", ".join(
+                f"{list(_tensor(checkpoint, name).shape)} in {checkpoint.source}" for checkpoint in checkpoints
+            )
+            problems.append(f"{name}: {listed}")
+    if problems:
+        rest = [f"… and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise MatchError(
+            f"The models cannot be merged with {first.source}: they differ in {len(problems)} tensors.",
+            problems=[*problems[:20], *rest],
+            hint="models that are merged must have the same tensors; select or grow makes one shape of another",
+        )
+
+
+def _try_on_nothing(function: Any, count: int, options: Mapping[str, Any]) -> None:
+    """Run the method once on a single number from each model, so that what it refuses is refused before a byte is read."""
+    import torch
+
+    from scionwood.methods.merge.whole import merge_tensors
+
+    ones = [torch.ones(1, 1) * (number + 1) for number in range(count)]
+    merge_tensors(function, ones, torch.zeros(1, 1), options)

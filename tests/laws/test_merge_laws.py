@@ -1,0 +1,74 @@
+"""Every law that a merge claims, run for every merge that the registry lists; and proof that false claims fail."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scionwood.methods import registry
+from scionwood.methods.merge.whole import merge_tensors
+from scionwood.methods.record import Record, method
+
+NAMES = [entry.name for entry in registry.listing("merge")]
+CLAIMS = [(name, law) for name in NAMES for law in sorted(Record.of(registry.load(name)).laws)]
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[list[torch.Tensor], torch.Tensor]:
+    # From eight numbers on no two drawn models point in opposite directions, where a spherical mean is not defined.
+    count, size = draw(st.integers(2, 4)), draw(st.integers(8, 40))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**20)))
+    base = torch.randn(size, generator=generator)
+    return [base + torch.randn(size, generator=generator) for _ in range(count)], base
+
+
+def permutation(function, tensors, base):
+    straight = merge_tensors(function, tensors, base)
+    torch.testing.assert_close(merge_tensors(function, tensors[::-1], base), straight, **CLOSE)
+
+
+def idempotent(function, tensors, base):
+    torch.testing.assert_close(merge_tensors(function, [tensors[0]] * len(tensors), base), tensors[0], **CLOSE)
+
+
+def linear(function, tensors, base):
+    deltas = [tensor - base for tensor in tensors]
+    zero = torch.zeros_like(base)
+    once = merge_tensors(function, deltas, zero)
+    torch.testing.assert_close(merge_tensors(function, [2 * delta for delta in deltas], zero), 2 * once, **CLOSE)
+    torch.testing.assert_close(
+        merge_tensors(function, [delta + base for delta in deltas], zero),
+        once + merge_tensors(function, [base] * len(deltas), zero),
+        **CLOSE,
+    )
+
+
+CHECKS = {"permutation": permutation, "idempotent": idempotent, "linear": linear}
+
+
+@pytest.mark.parametrize(("name", "law"), CLAIMS)
+def test_claimed_law(name, law):
+    function = registry.load(name)
+
+    @settings(max_examples=25, deadline=None)
+    @given(models())
+    def check(drawn):
+        CHECKS[law](function, *drawn)
+
+    check()
+
+
+@pytest.mark.parametrize("law", sorted(CHECKS))
+def test_a_false_claim_is_caught(law):
+    @method(family="merge", space="weight", scope="element")
+    def lying(tensors):
+        return tensors[0] * tensors[0] + 2 * tensors[-1] + 1
+
+    @settings(max_examples=25, deadline=None)
+    @given(models())
+    def check(drawn):
+        CHECKS[law](lying, *drawn)
+
+    with pytest.raises(AssertionError):
+        check()

@@ -1,0 +1,115 @@
+"""The numbers that papers and other tools give for small inputs."""
+
+import pytest
+import torch
+
+from scionwood.errors import MethodError
+from scionwood.methods import registry
+from scionwood.methods.merge.whole import merge_tensors
+
+ONE = [1.0, 1.0, 1.0, 1.0]
+A = [1.4, 0.9, 1.0, 0.7]
+B = [0.8, 1.3, 1.05, 0.6]
+HALF = {"weights": (1, 0.5)}
+CASES = [
+    ("linear", [A, B], None, HALF, [1.2, 1.0333333, 1.0166667, 0.6666667]),
+    ("linear", [A, B], None, HALF | {"normalize": False}, [1.8, 1.55, 1.525, 1.0]),
+    ("task_arithmetic", [A, B], ONE, HALF, [1.3, 1.05, 1.025, 0.5]),
+    ("task_arithmetic", [A, B], ONE, HALF | {"scale": 0.5}, [1.15, 1.025, 1.0125, 0.75]),
+    ("task_arithmetic", [A, B], ONE, HALF | {"normalize": True}, [1.2, 1.0333333, 1.0166667, 0.6666667]),
+    ("ties", [[1, -2, 3, 0.5], [2, 1, -4, 0.5]], [0, 0, 0, 0], {"density": 1.0}, [1.5, -2, -4, 0.5]),
+    ("ties", [A, B], ONE, HALF | {"density": 1.0}, [1.4, 1.3, 1.05, 0.6666667]),
+    ("ties", [A, B], ONE, HALF | {"density": 0.5}, [1.4, 1.3, 1.0, 0.6666667]),
+    ("ties", [A, B], ONE, HALF | {"density": 0.5, "normalize": False}, [1.4, 1.15, 1.0, 0.5]),
+    ("ties", [[1, -1], [-1, 1]], [0, 0], {"density": 1.0}, [1, 1]),
+    ("ties", [[1, 2], [3, 1]], [0, 0], {"density": 1.0, "weights": (1, -1)}, [3, 2]),
+    ("model_stock", [A, B], ONE, {}, [1.006999, 1.006999, 1.00175, 0.975505]),
+    ("model_stock", [[1, 0], [1, 1], [0, 1]], [0, 0], {}, [0.485281, 0.485281]),
+    ("slerp", [[1, 0], [0, 2]], None, {}, [0.707107, 1.414214]),
+    ("slerp", [[0, 2], [1, 0]], None, {"t": 0.25}, [0.382683, 1.847759]),
+    ("slerp", [[1, 0], [-3, 0]], None, {}, [-1, 0]),
+    ("multislerp", [[1, 0], [0, 2]], None, {}, [1.06066, 1.06066]),
+    ("multislerp", [[1, 0, 0], [0, 2, 0], [0, 0, 3]], None, {}, [1.154701] * 3),
+    ("karcher", [[1, 0], [0, 2]], None, {}, [1.06066, 1.06066]),
+    ("karcher", [[1, 0], [1, 1], [-0.2, 1]], None, {}, [0.754435, 0.860873]),
+    ("karcher", [[0, 0], [0, 2]], None, {}, [0, 1]),
+    ("nearswap", [[1.2, 2, -1]], [1, 1, 1], {"t": 0.5}, [1.2, 1.5, 0.5]),
+    ("nearswap", [[0.0005, 0.1, -2]], [0, 0, 0], {"t": 0.001}, [0.0005, 0.001, -0.001]),
+    ("sce", [A, B], ONE, {}, [1.4, 1.3, 1.05, 0.647059]),
+    ("sce", [A, B], ONE, {"select_topk": 0.5}, [1.4, 1.3, 1, 1]),
+    ("sce", [[1, -1, 2], [-3, 0.5, 2]], [0, 0, 0], {}, [-3, -1, 2]),
+    ("ram", [[1, 2, 0, 0], [0, 4, 3, 0]], [0, 0, 0, 0], {}, [1, 3, 3, 0]),
+    ("ram", [[1, 2, 0, 0], [0, 4, 3, 0]], [0, 0, 0, 0], {"r": 0.1}, [1.02, 3, 3.06, 0]),
+    (
+        "breadcrumbs",
+        [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]],
+        [0] * 10,
+        {"density": 0.6, "gamma": 0.1},
+        [0, 0, 0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "models", "base", "options", "expected"), CASES)
+def test_worked_number(name, models, base, options, expected):
+    tensors = [torch.tensor(model, dtype=torch.float32) for model in models]
+    origin = None if base is None else torch.tensor(base, dtype=torch.float32)
+    merged = merge_tensors(registry.load(name, family="merge"), tensors, origin, options)
+    torch.testing.assert_close(merged, torch.tensor(expected, dtype=torch.float32), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("entry", registry.listing("merge"), ids=lambda entry: entry.name)
+def test_every_merge_has_a_worked_number_or_draws(entry):
+    draws = {"merge.dare"}
+    assert entry.name in draws or any(entry.name == f"merge.{case[0]}" for case in CASES)
+
+
+def test_dare_keeps_the_expectation_and_doubles_what_it_keeps():
+    dare = registry.load("merge.dare")
+    delta = torch.linspace(-1, 1, 64)
+    generator = torch.Generator().manual_seed(0)
+    runs = torch.stack(
+        [merge_tensors(dare, [delta], torch.zeros(64), {"density": 0.5}, generator=generator) for _ in range(2000)]
+    )
+    assert set(torch.unique(runs[:, 0]).tolist()) == {0.0, -2.0}
+    error = runs.std(0) / 2000**0.5
+    assert bool(((runs.mean(0) - delta).abs() <= 4 * error + 1e-7).all())
+
+
+def test_dare_at_full_density_is_task_arithmetic():
+    delta = torch.randn(50)
+    merged = merge_tensors(registry.load("merge.dare"), [delta], torch.zeros(50), {"density": 1.0})
+    assert torch.equal(merged, delta)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "options", "message"),
+    [
+        ("slerp", 3, {}, "two models"),
+        ("nearswap", 2, {}, "towards one model"),
+        ("model_stock", 1, {}, "only one is given"),
+        ("linear", 2, {"weights": (1, -1)}, "sum to zero"),
+        ("linear", 2, {"weights": (1, 2, 3)}, "3 weights for 2 models"),
+        ("ties", 2, {"density": 0}, "density"),
+        ("ties", 2, {"density": 1.5}, "density"),
+        ("ties", 2, {"densty": 0.5}, "did you mean 'density'"),
+    ],
+)
+def test_what_a_merge_refuses(name, count, options, message):
+    tensors = [torch.ones(2) * number for number in range(1, count + 1)]
+    with pytest.raises(MethodError, match=message):
+        merge_tensors(registry.load(name, family="merge"), tensors, torch.zeros(2), options)
+
+
+def test_opposite_directions_have_no_spherical_mean():
+    tensors = [torch.tensor(v) for v in ([1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)])]
+    with pytest.raises(MethodError, match="cancel"):
+        merge_tensors(registry.load("merge.multislerp"), tensors, options={"eps": 1e-6})
+
+
+def test_the_stock_ratio_is_held_where_models_oppose_each_other():
+    base, a, b = torch.zeros(2), torch.tensor([1.0, 0.2]), torch.tensor([-1.0, 0.2])
+    held = merge_tensors(registry.load("merge.model_stock"), [a, b], base)
+    assert held.tolist() == [0.0, 0.0]
+    published = merge_tensors(registry.load("merge.model_stock"), [a, b], base, {"clamp": False})
+    assert published.abs().max() > 1
