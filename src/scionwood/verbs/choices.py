@@ -30,14 +30,12 @@ Once: TypeAlias = tuple[Any, ...]
 class Choices:
     """What a method chose, remembered by unit.
 
-    ``notes`` says of axes of the source how their choice departs from the rule; it fills as choices are asked for.
-
     Args:
         match: the two anatomies side by side.
         method: a method of the family select.
         options: its options, resolved.
         seed: of everything random.
-        scores: importance per index, by axis of the source; asked for once, when the method needs it.
+        scores: gives the importance per index by axis of the source, for the kind that the method ranks by; asked once, when needed.
         rescale: multiply what reads a cut axis by sqrt(old / new), for every method.
     """
 
@@ -45,13 +43,13 @@ class Choices:
     method: Callable[..., Any]
     options: Mapping[str, Any]
     seed: int
-    scores: Callable[[], Mapping[str, Tensor]]
+    scores: Callable[[str], Mapping[str, Tensor]]
     rescale: bool = False
 
     def __post_init__(self) -> None:
         self.record = Record.of(self.method)
         self.units = units_of(self.match)
-        self.notes: dict[str, dict[str, None]] = {}
+        self._notes: dict[Run, dict[str, None]] = {}
         self._maps: dict[tuple[Any, ...], AxisMap] = {}
         self._made: dict[tuple[Any, ...], Choice] = {}
         self._scores: Mapping[str, Tensor] | None = None
@@ -86,13 +84,15 @@ class Choices:
 
     def notes_on(self, tensor: str, place: int) -> list[str]:
         """What is to be said about the choice of a dimension of a target tensor."""
-        source = self.match.source
-        leaves = source.leaves(source.tensors[self.match.tensors[tensor]].dims[place])
-        return list(dict.fromkeys(note for axis in leaves for note in self.notes.get(axis, ())))
+        runs = runs_of(self.match, tensor, place)
+        if runs is None:
+            leaves = self.match.source.leaves(self.match.source.tensors[self.match.tensors[tensor]].dims[place])
+            runs = [run_of(self.match, (axis,), becoming(self.match, tensor, place)) for axis in leaves]
+        told = [note for run in runs for part in (run, *run.axes()) for note in self._notes.get(part, ())]
+        return list(dict.fromkeys(told))
 
     def _note(self, run: Run, text: str) -> None:
-        for axis in run.source:
-            self.notes.setdefault(axis, {})[text] = None
+        self._notes.setdefault(run, {})[text] = None
 
     def _joined(self, runs: Sequence[Run], once: Once) -> AxisMap:
         """A dimension that is a concatenation of runs."""
@@ -101,15 +101,19 @@ class Choices:
     def _inside(self, tensor: str, place: int, once: Once) -> AxisMap:
         """A dimension with a concatenation inside other axes: axis by axis, then put together as the source lays it out."""
         becomes = becoming(self.match, tensor, place)
+        axes = self.match.source.axes
 
         def put_together(dim: Dimension) -> AxisMap:
             return AxisMap.product(*map(of_axis, dim))
 
         def of_axis(axis: str) -> AxisMap:
-            parts = self.match.source.axes[axis].parts
+            parts = axes[axis].parts
             if parts is not None:
                 return AxisMap.concatenate([put_together(part) for part in parts])
-            return self._axis(run_of(self.match, (axis,), becomes), once)
+            run = run_of(self.match, (axis,), becomes)
+            if run.old != run.new and self.record.unit == "dimension":
+                self._note(run, f"axis by axis: {noun(axis)} occurs around parts")
+            return self._axis(run, once)
 
         return put_together(self.match.source.tensors[self.match.tensors[tensor]].dims[place])
 
@@ -117,7 +121,7 @@ class Choices:
         if run in self.units.whole and self.record.unit == "dimension" and self.record.scores is None:
             return self._chosen(run, self.units.whole[run], once)
         if run in self.units.reasons and self.record.unit == "dimension" and run.old != run.new:
-            self._note(run, f"axis by axis: {self.units.reasons[run]}")
+            self._note(run, self.units.reasons[run])
         return AxisMap.product(*(self._axis(single, once) for single in run.axes()))
 
     def _axis(self, run: Run, once: Once) -> AxisMap:
@@ -141,9 +145,10 @@ class Choices:
 
     def _choose(self, run: Run, unit: str, once: Once) -> Choice:
         options = dict(self.options)
-        scores = self._scores_of(run) if self.record.scores else None
-        if self.record.scores and scores is None:
-            options = self._without_scores(run, options)
+        scores = None
+        if self.record.scores is not None:
+            scores = self._scores_of(self.record.scores, run)
+            options = self._without_scores(run, options) if scores is None else options
         made = choose(
             self.method,
             run.old,
@@ -156,9 +161,9 @@ class Choices:
         gain = reading_gain(math.prod(run.old), math.prod(run.new)) if self.rescale else made.gain
         return Choice(made.index, gain)
 
-    def _scores_of(self, run: Run) -> Tensor | None:
+    def _scores_of(self, kind: str, run: Run) -> Tensor | None:
         if self._scores is None:
-            self._scores = self.scores()
+            self._scores = self.scores(kind)
         return self._scores.get(run.source[0])
 
     def _without_scores(self, run: Run, options: dict[str, Any]) -> dict[str, Any]:

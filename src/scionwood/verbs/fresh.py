@@ -6,6 +6,7 @@ import copy
 import hashlib
 import threading
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,17 +54,16 @@ class FreshWeights:
         """Make the module that owns the tensor, alone; nothing, if its class does not say how."""
         if self.model.config is None:
             return None
-        from transformers import PreTrainedModel
-
         if self._skeleton is None:
             with torch.device("meta"):
                 self._skeleton = self.model.rebuild()
         path, _, leaf = name.rpartition(".")
         owner = self._skeleton.get_submodule(path)
-        initialisers = [
-            m
-            for p, m in self._skeleton.named_modules()
-            if isinstance(m, PreTrainedModel) and name.startswith(f"{p}." if p else "")
+        # transformers' models say in _init_weights how their parts begin; the innermost one counts.
+        models = [
+            part
+            for prefix, part in self._skeleton.named_modules()
+            if hasattr(part, "_init_weights") and name.startswith(f"{prefix}." if prefix else "")
         ]
         # A twin of the module with storage of its own.
         alone = copy.copy(owner)
@@ -72,10 +72,10 @@ class FreshWeights:
         reset: Callable[[], object] | None = getattr(alone, "reset_parameters", None)
         if reset is not None:
             reset()
-        if initialisers:
-            initialisers[-1]._init_weights(alone)
+        if models:
+            cast("Any", models[-1])._init_weights(alone)
         made: Tensor | None = getattr(alone, leaf, None)
-        if made is None or (made.is_floating_point() and bool(made.isnan().any())):
+        if made is None or not made.is_floating_point() or bool(made.isnan().any()):
             return None
         return made.detach()
 
@@ -90,5 +90,6 @@ def _unset(tensor: Tensor | None) -> Tensor | None:
     """Storage whose values are marked as not set yet."""
     if tensor is None:
         return None
-    empty = torch.full(tensor.shape, float("nan") if tensor.is_floating_point() else 0, dtype=tensor.dtype)
+    unset = float("nan") if tensor.is_floating_point() else 0
+    empty = torch.full(tensor.shape, unset, dtype=tensor.dtype, device="cpu")
     return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty

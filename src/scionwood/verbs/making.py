@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -64,6 +65,15 @@ class Maker:
             used.update((box.name, slot.tensor) for box in boxes)
         return tensors, Ledger([*entries, *self._dropped(used)])
 
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The floating dtype that most of the source's numbers have: that of fresh tensors."""
+        held: dict[torch.dtype, int] = {}
+        for tensor in self.checkpoint.tensors.values():
+            if tensor.dtype.is_floating_point:
+                held[tensor.dtype] = held.get(tensor.dtype, 0) + tensor.num_elements
+        return max(held, key=held.__getitem__) if held else torch.float32
+
     # Taken from the source.
 
     def _origin(self, tensor: str, shape: tuple[int, ...]) -> tuple[str | None, str]:
@@ -106,31 +116,24 @@ class Maker:
             return stored[0].named(slot.name), Entry(slot.name, "copied", source, "", size)
         function = Taking(slot, boxes, stored, maps)
         tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=len(boxes) > 1)
-        return tensor, Entry(slot.name, "selected", source, self._how(slot, maps), size)
+        return tensor, Entry(slot.name, "selected", source, self._how(slot, boxes, maps), size)
 
-    def _how(self, slot: Slot, maps: Sequence[AxisMap]) -> str:
+    def _how(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[AxisMap]) -> str:
         """What was taken along each dimension that changes, as ``16 of 32``, with what there is to say of the choice."""
         parts = []
-        for place in range(len(maps)):
-            axis_map = maps[place]
-            if axis_map.is_identity or (axis_map.target == axis_map.source == 1):
-                continue
-            if place not in slot.order:
-                dim = self.match.target.tensors[slot.tensor].dims[place]
-                assert axis_map.index is not None
-                parts.append(f"{' x '.join(map(noun, dim))} {int(axis_map.index[0])}")
+        for place, axis_map in enumerate(maps):
+            held = boxes[0].size[place] if len(boxes) == 1 else axis_map.source
+            if axis_map.is_identity or (place not in slot.order and held == 1):
                 continue
             scaled = f" times {1 / float(axis_map.divisor[0]):.4g}" if axis_map.divisor is not None else ""
-            notes = self.choices.notes_on(slot.tensor, place)
-            parts.append(
-                f"{axis_map.target} of {axis_map.source}{scaled}" + (f" ({'; '.join(notes)})" if notes else "")
-            )
+            notes = "; ".join(self.choices.notes_on(slot.tensor, place))
+            parts.append(f"{axis_map.target} of {held}{scaled}" + (f" ({notes})" if notes else ""))
         return ", ".join(parts)
 
     # Not taken from the source.
 
     def _fresh(self, slot: Slot, dtype: torch.dtype) -> LazyTensor:
-        stored = self._dtype() if dtype.is_floating_point else dtype
+        stored = self.dtype if dtype.is_floating_point else dtype
         box = tuple(slice(start, start + size) for start, size in zip(slot.start, slot.size, strict=True))
 
         def make(start: int, stop: int) -> Tensor:
@@ -138,14 +141,6 @@ class Maker:
             return made[start:stop] if slot.shape else made
 
         return ComputedTensor(slot.name, slot.shape, stored, make, whole=True)
-
-    def _dtype(self) -> torch.dtype:
-        """The floating dtype that most of the source's numbers have."""
-        held: dict[torch.dtype, int] = {}
-        for tensor in self.checkpoint.tensors.values():
-            if tensor.dtype.is_floating_point:
-                held[tensor.dtype] = held.get(tensor.dtype, 0) + tensor.num_elements
-        return max(held, key=held.__getitem__) if held else torch.float32
 
     def _dropped(self, used: dict[str, str]) -> list[Entry]:
         slots = {slot.name: slot for slot in self.read.slots}
@@ -166,7 +161,7 @@ class Maker:
             index = self.choices.of(taken[slot.tensor], place).index
             assert index is not None
             if not bool(((index >= start) & (index < start + size)).any()):
-                return f"not among the {' x '.join(map(noun, dims[place]))} chosen"
+                return f"not among the {' x '.join(dict.fromkeys(map(noun, dims[place])))} chosen"
         return "another file holds the same"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,16 @@ from torch import Tensor, nn
 from scionwood import anatomy as anatomies
 from scionwood.anatomy import Model
 from scionwood.anatomy.layout import layout_of, layout_on_disk
-from scionwood.anatomy.match import Match, match
+from scionwood.anatomy.match import match
 from scionwood.checkpoint import (
     Checkpoint,
-    LazyTensor,
     Lineage,
     Source,
     installed_versions,
     parent_of,
 )
 from scionwood.checkpoint import open as open_checkpoint
-from scionwood.errors import MatchError, MethodError
+from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.select.depth import blocks
@@ -29,7 +30,7 @@ from scionwood.verbs.choices import Choices
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.importance import magnitude_scores, variance_scores
 from scionwood.verbs.making import Maker
-from scionwood.verbs.target import Target, class_counts, target_config
+from scionwood.verbs.target import Depth, Target, class_counts, config_of, target_config, with_dtype
 
 __all__ = ["select"]
 
@@ -40,7 +41,7 @@ def select(
     like: Target | None = None,
     set: Mapping[str, Any] | None = None,
     method: str = "uniform",
-    depth: str | Sequence[int] | Mapping[str, str | Sequence[int]] = "first",
+    depth: Depth = "first",
     seed: int = 0,
     head: str = "selected",
     rescale: str | None = None,
@@ -83,7 +84,7 @@ def select(
         ...     return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3))
         >>> small = select(net(8), like=net(4), inputs=torch.zeros(1, 4))
         >>> small["0.weight"].shape, small.ledger
-        (torch.Size([4, 4]), Ledger(4 selected))
+        (torch.Size([4, 4]), Ledger(3 selected, 1 copied))
     """
     function = registry.load(method, family="select")
     resolved = resolve(function, dict(options or {}))
@@ -92,43 +93,55 @@ def select(
             raise MethodError(f"{name} is {value!r}, not one of {', '.join(map(repr, known))}")
     checkpoint = open_checkpoint(source)
     larger, smaller, config = _models(source, checkpoint, like, set, depth, inputs)
-    chosen_depth = _depth_rule(depth)
     pair = match(
         anatomies.derive(larger),
         anatomies.derive(smaller),
-        depth=chosen_depth,
+        depth=partial(_blocks, depth),
         fresh_outputs=head == "fresh",
         classes=class_counts(larger.config, smaller.config),
     )
-    _check_depth_names(depth, pair)
+    _check_names(depth, "depth", "list of blocks", list(pair.target.depth))
+    _check_names(scores, "scores", "axis", list(pair.source.axes))
     read = layout_on_disk(larger, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
 
-    def importance() -> Mapping[str, Tensor]:
+    def importance(kind: str) -> Mapping[str, Tensor]:
         if scores is not None:
             return scores
-        if choices.record.scores == "magnitude":
-            return magnitude_scores(pair.source, checkpoint, read)
-        return variance_scores(pair.source, checkpoint, read) if choices.record.scores == "variance" else {}
+        made = {"magnitude": magnitude_scores, "variance": variance_scores}.get(kind)
+        return made(pair.source, checkpoint, read) if made else {}
 
     choices = Choices(pair, function, resolved, seed, importance, rescale=rescale == "variance")
     maker = Maker(checkpoint, pair, choices, read, layout_of(smaller), FreshWeights(smaller, seed), smaller)
     tensors, ledger = maker.make()
-    recipe = _recipe(checkpoint, like, set, choices.record.name, resolved, depth, head, rescale, scores)
-    lineage = Lineage(recipe, (parent_of(checkpoint, "source"),), seed, installed_versions())
+    recipe: dict[str, Any] = {"verb": "select", "source": checkpoint.source, "like": _told(like), "set": set}
+    recipe |= {
+        "method": choices.record.name.removeprefix("select."),
+        "options": resolved,
+        "depth": depth,
+        "head": head,
+        "rescale": rescale,
+    }
+    recipe |= {"scores": None if scores is None else _digests(scores)}
     return Checkpoint(
         tensors=tensors,
-        ties=_ties_on_disk(pair, tensors),
-        config=config,
+        ties={alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors},
+        config=with_dtype(config, maker.dtype) if config is not None else None,
         side_files=checkpoint.side_files,
         source=f"select({checkpoint.source})",
-        lineage=lineage,
+        lineage=Lineage(
+            {name: value for name, value in recipe.items() if value},
+            (parent_of(checkpoint, "source"),),
+            seed,
+            installed_versions("transformers"),
+        ),
         ledger=ledger,
     )
 
 
 def _models(
-    source: Any, checkpoint: Checkpoint, like: Any, overrides: Mapping[str, Any] | None, depth: Any, inputs: object
+    source: Any, checkpoint: Checkpoint, like: Any, changes: Mapping[str, Any] | None, depth: Depth, inputs: object
 ) -> tuple[Model, Model, dict[str, Any] | None]:
+    """Build both models, and the target's config where they have one."""
     if isinstance(like, nn.Module) and inputs is not None:
         if not isinstance(source, nn.Module):
             raise MatchError(
@@ -141,62 +154,52 @@ def _models(
             f"{checkpoint.source} has no config that says which model it is",
             hint="give a folder with a config.json, or for plain modules source=module, like=module and inputs=...",
         )
-    config = target_config(checkpoint.config, like, overrides, depth)
+    if quantized := checkpoint.config.get("quantization_config"):
+        how = quantized.get("quant_method", "a method of its own") if isinstance(quantized, dict) else quantized
+        raise MatchError(
+            f"{checkpoint.source} is quantized ({how}): its tensors are codes, and cannot be selected from",
+            hint="give the weights it was quantized from",
+        )
+    config = target_config(checkpoint.config, like, changes, depth)
     name = str(like) if isinstance(like, (str, Path)) else "the target"
     return anatomies.from_config(checkpoint.config, checkpoint.source), anatomies.from_config(config, name), config
 
 
-def _depth_rule(depth: Any) -> Callable[[str, int, int], Sequence[int]]:
-    def rule(path: str, old: int, new: int) -> Sequence[int]:
-        if new > old:
-            return range(old)  # the match says which list is deeper
-        asked = depth.get(path, "first") if isinstance(depth, Mapping) else depth
-        if (
-            not isinstance(asked, str)
-            and not isinstance(depth, Mapping)
-            and old == new
-            and list(asked) != list(range(new))
-        ):
-            return range(new)  # an explicit list is meant for the lists that shrink
-        return blocks(asked, old, new)
-
-    return rule
+def _blocks(depth: Depth, path: str, old: int, new: int) -> Sequence[int]:
+    """The source's blocks of one block list."""
+    if new > old:
+        return range(old)  # the match says which list is deeper
+    rule = depth.get(path, "first") if isinstance(depth, Mapping) else depth
+    # Without a name, an explicit list is meant for the lists of blocks that shrink.
+    if old == new and not isinstance(rule, str) and not isinstance(depth, Mapping):
+        return range(new)
+    return blocks(rule, old, new)
 
 
-def _check_depth_names(depth: Any, pair: Match) -> None:
-    if isinstance(depth, Mapping):
-        unknown = [path for path in depth if path not in pair.target.depth]
-        if unknown:
-            raise MethodError(
-                f"no block list is called {', '.join(unknown)}",
-                hint=f"there are {', '.join(pair.target.depth) or 'none'}",
-            )
+def _check_names(given: object, argument: str, what: str, known: Sequence[str]) -> None:
+    unknown = [name for name in given if name not in known] if isinstance(given, Mapping) else []
+    if unknown:
+        few = f"; there are {', '.join(known)}" if len(known) <= 12 else ""
+        raise MethodError(
+            f"{argument} names what the model does not have",
+            problems=[f"no {what} is called {name!r}{nearest(str(name), known)}" for name in unknown],
+            hint=f"the names are those of the anatomy (scionwood anatomy){few}",
+        )
 
 
-def _recipe(
-    checkpoint: Checkpoint,
-    like: Any,
-    overrides: Any,
-    method: str,
-    options: Any,
-    depth: Any,
-    head: str,
-    rescale: Any,
-    scores: Any,
-) -> dict[str, Any]:
-    recipe: dict[str, Any] = {"verb": "select", "source": checkpoint.source, "method": method}
-    if isinstance(like, (str, Path)):
-        recipe["like"] = str(like)
-    elif like is not None:
-        recipe["like"] = type(like).__name__
-    recipe |= {"set": dict(overrides)} if overrides else {}
-    recipe |= {"options": dict(options)} if options else {}
-    recipe["depth"] = depth if isinstance(depth, str) else dict(depth) if isinstance(depth, Mapping) else list(depth)
-    recipe |= {"head": head} if head != "selected" else {}
-    recipe |= {"rescale": rescale} if rescale else {}
-    recipe |= {"scores": "given"} if scores is not None else {}
-    return recipe
+def _told(like: Any) -> Any:
+    """The target as the recipe tells it: by name where it has one, else by its config; of a plain module, the class."""
+    if like is None or isinstance(like, (str, Path)):
+        return str(like) if like is not None else None
+    if isinstance(like, Checkpoint):
+        return like.source
+    plain = isinstance(like, nn.Module) and not hasattr(like, "config")
+    return type(like).__qualname__ if plain else config_of(like)
 
 
-def _ties_on_disk(pair: Match, tensors: Mapping[str, LazyTensor]) -> dict[str, str]:
-    return {alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors}
+def _digests(scores: Mapping[str, Tensor]) -> dict[str, str]:
+    """The scores as the recipe tells them: enough to know them again."""
+    return {
+        axis: "sha256:" + hashlib.sha256(own.detach().double().cpu().numpy().tobytes()).hexdigest()[:16]
+        for axis, own in scores.items()
+    }

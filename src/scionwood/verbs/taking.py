@@ -50,7 +50,7 @@ class Taking:
             rows.index[start:stop],
             None if rows.divisor is None else rows.divisor[start:stop],
         )
-        if box.order and box.order[0] == self.lead:
+        if next(iter(box.order), None) == self.lead:
             assert wanted.index is not None
             low, high = int(wanted.index.min()), int(wanted.index.max()) + 1
             held = box.unfold(stored.read(low, high))

@@ -3,67 +3,67 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
 from torch import nn
 
+from scionwood.anatomy.settings import own_name, worked_out
 from scionwood.checkpoint import Checkpoint, open_config
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.select.depth import blocks
 
-__all__ = ["Target", "class_counts", "target_config"]
+__all__ = ["Depth", "Target", "class_counts", "target_config", "with_dtype"]
 
 Target: TypeAlias = "str | Path | Mapping[str, Any] | Checkpoint | nn.Module | Any"
 """A folder or a file with a config, a hub id, a config (a mapping or transformers' own), a checkpoint, or a module."""
 
+Depth: TypeAlias = str | Sequence[int] | Mapping[str, str | Sequence[int]]
+"""A depth rule, the numbers of the blocks, or either for each list of blocks."""
+
 
 def target_config(
-    source: Mapping[str, Any], like: Target | None, overrides: Mapping[str, Any] | None, depth: object
+    source: Mapping[str, Any], like: Target | None, changes: Mapping[str, Any] | None, depth: Depth
 ) -> dict[str, Any]:
     """Return the config of the target.
 
     Args:
         source: the source's config: the start where ``like`` is not given, and the class where the target names none.
         like: what the target shall be like.
-        overrides: sizes by their names in the config; dots lead into parts (``text_config.hidden_size``).
-        depth: the depth rule: settings that have an entry for each layer follow it.
+        changes: settings by their names in the config; dots lead into parts (``text_config.hidden_size``). Settings that the family
+            works out from them follow, and so do lists with an entry for each layer.
+        depth: which blocks stay: the lists keep the same.
 
     Raises:
-        MethodError: neither ``like`` nor ``overrides``, or a name that the config does not have.
+        MethodError: neither ``like`` nor ``changes``, or a name that the config does not have.
     """
-    if like is None and not overrides:
+    if like is None and not changes:
         raise MethodError(
             "nothing says what the target shall be", hint="give like=… (--like CONFIG) or set=… (--set hidden_size=256)"
         )
-    config = copy.deepcopy(dict(source)) if like is None else _config_of(like)
-    if not config.get("architectures") and config.get("model_type") == source.get("model_type"):
-        config["architectures"] = source.get("architectures")
-    before = copy.deepcopy(config)
-    if like is None:
-        config = _independent(config)
-    unknown = []
-    for name, value in (overrides or {}).items():
-        if not _assign(config, name, value):
-            unknown.append(f"{name}{nearest(name, list(before))}")
-    if unknown:
-        raise MethodError(
-            "the target's config has no such setting",
-            problems=unknown,
-            hint=f"it has {', '.join(sorted(_sizes(before)))}",
-        )
-    _follow_depth(before, config, overrides or {}, depth)
+    before = copy.deepcopy(dict(source)) if like is None else config_of(like)
+    if not before.get("architectures") and before.get("model_type") == source.get("model_type"):
+        before["architectures"] = source.get("architectures")
+    asked = _paths(before, changes or {})
+    config = copy.deepcopy(before)
+    # What a file asks for is taken at its word; a source's own settings are a start, and follow what is changed.
+    for path, value in [*(worked_out(before, asked) if like is None else {}).items(), *asked.items()]:
+        _part(config, path[:-1])[path[-1]] = value
+    _follow_depth(before, config, asked, depth)
     return config
 
 
-def _config_of(like: Any) -> dict[str, Any]:
+def config_of(like: Any) -> dict[str, Any]:
+    """The config that a target is given by, as its file would hold it."""
     if isinstance(like, Checkpoint):
         return copy.deepcopy(dict(like.config or {}))
     if isinstance(like, nn.Module):
         like = getattr(like, "config", like)
-    if hasattr(like, "to_dict"):
-        return like.to_dict()
+    if hasattr(like, "to_json_string"):
+        return json.loads(like.to_json_string())
     return copy.deepcopy(dict(open_config(like)))
 
 
@@ -75,57 +75,53 @@ def class_counts(source: Any, target: Any) -> set[tuple[int, int]] | None:
     return {(old, new) for old, new in counts if isinstance(old, int) and isinstance(new, int)}
 
 
-def _independent(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the family works out from other settings (a head's width from the hidden size), so that it follows them."""
-    from transformers import CONFIG_MAPPING
+def with_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Say in a config, and in its parts that say it, which dtype the weights have.
 
-    family = config.get("model_type")
-    if not isinstance(family, str) or family not in CONFIG_MAPPING:
-        return config
-    kind = CONFIG_MAPPING[family]
-    kept = copy.deepcopy(config)
-    for path in [(name,) for name in config] + [
-        (part, name) for part in config if isinstance(config[part], dict) for name in config[part]
-    ]:
-        if path[-1] in ("model_type", "architectures"):
-            continue
-        without = copy.deepcopy(kept)
-        place = without
-        for part in path[:-1]:
-            place = place.get(part, {})
-        if path[-1] not in place:
-            continue
-        value = place.pop(path[-1])
-        try:
-            worked_out: Any = kind.from_dict(kind._decode_special_floats(copy.deepcopy(without))).to_dict()
-        except Exception:  # noqa: BLE001, S112 - a setting without which the config is not valid is not worked out
-            continue
-        for part in path:
-            worked_out = worked_out.get(part) if isinstance(worked_out, dict) else None
-        if kind._decode_special_floats({"": worked_out}) == kind._decode_special_floats({"": value}):
-            kept = without
-    return kept
+    >>> with_dtype({"torch_dtype": "float32", "text_config": {"dtype": "float32"}}, torch.bfloat16)
+    {'text_config': {'dtype': 'bfloat16'}, 'dtype': 'bfloat16'}
+    """
+    name = str(dtype).removeprefix("torch.")
+    result = {key: value for key, value in config.items() if key != "torch_dtype"}
+    for key, value in result.items():
+        if isinstance(value, dict) and {"dtype", "torch_dtype"} & set(value):
+            result[key] = with_dtype(value, dtype)
+    return {**result, "dtype": name}
 
 
-def _assign(config: dict[str, Any], name: str, value: Any) -> bool:
-    *path, last = name.split(".")
+def _paths(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    """The changes by path, under the names that the config's family has for them."""
+    found: dict[tuple[str, ...], Any] = {}
+    unknown = []
+    for name, value in changes.items():
+        *path, last = name.split(".")
+        part = _part(config, path)
+        own = None if part is None else own_name(part, last)
+        if own is None:
+            unknown.append(f"{name}{nearest(name, list(_names(config)))}")
+        else:
+            found[*path, own] = value
+    if unknown:
+        raise MethodError(
+            "the target's config has no such setting",
+            problems=unknown,
+            hint=f"its sizes are {', '.join(sorted(_sizes(config)))}",
+        )
+    return found
+
+
+def _part(config: dict[str, Any], path: Sequence[str]) -> Any:
     place: Any = config
     for part in path:
         place = place.get(part) if isinstance(place, dict) else None
-    if not isinstance(place, dict) or (last not in place and not _has_setting(config, path, last)):
-        return False
-    place[last] = value
-    return True
+    return place if isinstance(place, dict) else None
 
 
-def _has_setting(config: Mapping[str, Any], path: Sequence[str], name: str) -> bool:
-    """Whether the family has the setting though its file leaves it at the default."""
-    if path:
-        return False
-    from transformers import CONFIG_MAPPING
-
-    family = config.get("model_type")
-    return isinstance(family, str) and family in CONFIG_MAPPING and hasattr(CONFIG_MAPPING[family](), name)
+def _names(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in config.items():
+        yield name
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in value)
 
 
 def _sizes(config: Mapping[str, Any]) -> list[str]:
@@ -137,14 +133,20 @@ def _sizes(config: Mapping[str, Any]) -> list[str]:
 
 
 def _follow_depth(
-    before: Mapping[str, Any], config: dict[str, Any], overrides: Mapping[str, Any], depth: object
+    before: Mapping[str, Any], config: dict[str, Any], asked: Mapping[tuple[str, ...], Any], depth: Depth
 ) -> None:
     """A setting with an entry for each layer (which kind of attention it has) goes with the layers that stay."""
-    old, new = before.get("num_hidden_layers"), config.get("num_hidden_layers")
-    if not isinstance(old, int) or not isinstance(new, int) or new >= old:
-        return
-    if not isinstance(depth, (str, Sequence)):
-        return
-    for name, value in config.items():
-        if isinstance(value, list) and len(value) == old and name not in overrides:
-            config[name] = [value[number] for number in blocks(depth, old, new)]
+    rules = list(depth.values()) if isinstance(depth, Mapping) else [depth]
+    for path in [(), *((name,) for name, value in before.items() if isinstance(value, dict))]:
+        was, now = _part(dict(before), path), _part(config, path)
+        name = own_name(was, "num_hidden_layers")
+        old, new = was.get(name), now.get(name)
+        if len(rules) != 1 or not isinstance(old, int) or not isinstance(new, int) or new >= old:
+            continue
+        # A list as long as another count of layers (the convolutions before a transformer) is not known to be of these.
+        others = [key for key in was if key.startswith("num_") and key.endswith("_layers") and key != name]
+        if old in [was[key] for key in others]:
+            continue
+        for key, value in was.items():
+            if isinstance(value, list) and len(value) == old and (*path, key) not in asked:
+                now[key] = [value[number] for number in blocks(rules[0], old, new)]

@@ -9,6 +9,7 @@ and the ledger says so.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -130,12 +131,12 @@ def units_of(match: Match) -> Units:
         if run in whole or run in reasons or len(run.source) == 1:
             continue
         group = _connected(run, sharing)
-        reason = _reason(group, inner)
+        clash = _clash(group, inner)
         for member in group:
-            if reason is None:
+            if clash is None:
                 whole[member] = run.name
             elif len(member.source) > 1:
-                reasons[member] = reason
+                reasons[member] = _reason(member, *clash)
     return Units(whole, reasons)
 
 
@@ -151,27 +152,38 @@ def _connected(start: Run, sharing: dict[tuple[str, str | None], list[Run]]) -> 
     return list(found)
 
 
-def _reason(group: Sequence[Run], inner: Collection[str]) -> str | None:
-    """Why runs that share axes cannot each be treated as one; nothing, if they can."""
+def _clash(group: Sequence[Run], inner: Collection[str]) -> tuple[str, str] | None:
+    """An axis that keeps runs that share axes from being treated as one each, and what it does; nothing, if they can be."""
     first = group[0]
     for run in group:
-        for axis, kind in zip(run.source, run.kinds, strict=True):
-            if kind not in CHOSEN:
-                return f"{noun(axis)} is {kind}"
+        pinned = [(axis, kind) for axis, kind in zip(run.source, run.kinds, strict=True) if kind not in CHOSEN]
+        for axis, kind in sorted(pinned, key=lambda pair: pair[1] == "part"):
+            return axis, f"is {kind}"
+        for axis in run.source:
             if axis in inner:
-                return f"{noun(axis)} also lies around a concatenation"
+                return axis, "occurs around parts"
         shared = [axis for axis in run.source if axis in first.source]
         if (run.old, run.new) != (first.old, first.new):
-            return f"{noun((shared or first.source)[0])} also occurs beside other axes"
-        if any(run.source.index(axis) != first.source.index(axis) for axis in shared):
-            return f"{noun(shared[0])} also occurs in another order"
+            return (shared or first.source)[0], "also occurs beside other axes"
+        for axis in shared:
+            if run.source.index(axis) != first.source.index(axis):
+                return axis, "also occurs in another order"
     return None
+
+
+def _reason(run: Run, axis: str, does: str) -> str:
+    if axis in run.source:
+        return f"axis by axis: {noun(axis)} {does}"
+    # It is another dimension's axis; the last of this one's is its own, those before it are shared.
+    return (
+        f"axis by axis: it shares {' and '.join(map(noun, run.source[:-1]))} with a dimension whose {noun(axis)} {does}"
+    )
 
 
 def noun(axis: str) -> str:
     """What an axis is, without where it belongs.
 
-    >>> noun("layers.3.self_attn.kv_heads")
-    'kv_heads'
+    >>> noun("layers.3.self_attn.kv_heads"), noun("mlp.experts_2")
+    ('kv_heads', 'experts')
     """
-    return axis.rpartition(".")[2]
+    return re.sub(r"_\d+$", "", axis.rpartition(".")[2])
