@@ -21,12 +21,14 @@ A method is a pure function and stays one: the decorator attaches a record and h
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.laws import LAWS
 from scionwood.methods.options import Finite, Option, json_schema, options_of, resolve_options
-from scionwood.methods.summary import Summary
+
+if TYPE_CHECKING:  # summaries are of tensors, and a listing does without torch
+    from scionwood.methods.summary import Summary
 
 __all__ = ["INPUTS", "Finite", "Kind", "Record", "Scope", "Shape", "Space", "Unit", "method", "resolve", "schema"]
 
@@ -108,7 +110,7 @@ class Record:
     consistent: bool
     resizes: frozenset[Kind]
     scores: str | None
-    summaries: tuple[Summary, ...] = ()
+    summaries: "tuple[Summary, ...]" = ()
 
     @staticmethod
     def of(function: Callable[..., Any]) -> "Record":
@@ -147,7 +149,7 @@ def method(
     consistent: bool = True,
     resizes: Collection[Kind] = ("free",),
     scores: str | None = None,
-    summaries: Sequence[Summary] = (),
+    summaries: "Sequence[Summary]" = (),
 ) -> Callable[[FunctionT], FunctionT]:
     """Attach a ``Record`` to a function, and return that same function.
 
