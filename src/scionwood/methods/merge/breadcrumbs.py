@@ -1,4 +1,4 @@
-"""Breadcrumbs: drop the largest and the smallest entries of each task vector (Davari & Belilovsky, 2023, arXiv:2312.06795).
+"""Breadcrumbs: drop the largest and the smallest entries of each delta (Davari et al., 2023, arXiv:2312.06795).
 
     keep the entries below the ``gamma`` share with the largest magnitudes, as far as the next ``density`` share goes
     theta = theta_0 + scale * sum_i w_i (masked delta_i)

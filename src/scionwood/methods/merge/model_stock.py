@@ -1,4 +1,4 @@
-"""Model Stock: how far to go from the base to the average, by the angle between the task vectors (Jang et al., 2024, arXiv:2403.19522).
+"""Model Stock: from the base towards the average, as far as models agree (Jang et al., 2024, arXiv:2403.19522).
 
     c = mean over pairs of cos(delta_i, delta_j),   t = N c / (1 + (N - 1) c),   theta = t mean_i theta_i + (1 - t) theta_0
 

@@ -1,4 +1,4 @@
-"""SCE: select where the models differ most, weigh them by energy, erase what disagrees (Wan et al., 2024, arXiv:2408.07990).
+"""SCE: select what varies, weigh by energy, erase what disagrees (Wan et al., 2024, arXiv:2408.07990).
 
     select     the ``select_topk`` share of positions with the largest variance over the models
     calculate  w_i = mean of delta_i^2 over what was selected, divided by their sum
