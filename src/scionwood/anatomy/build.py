@@ -6,9 +6,9 @@ import contextlib
 import copy
 import dataclasses
 import importlib
-import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from scionwood.anatomy.examples import example_inputs
 from scionwood.errors import AnatomyError, nearest
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "from_config", "from_factory", "from_module"]
 
-TEXT_LENGTH = 7
-AUDIO_LENGTH = 4000
-
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -34,7 +32,7 @@ class Model:
 
     Attributes:
         module: the module, in evaluation mode; without storage when it was built from a config.
-        inputs: example inputs, by position and by name, on the module's device; their values do not matter.
+        inputs: example inputs, by position and by name; only the check of the symmetry looks at their values.
         program: the module, exported for these inputs.
         constants: the values of buffers that no checkpoint stores (rotary frequencies), by name, where they are known.
         config: the config it was built from, or nothing.
@@ -84,13 +82,14 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     _without_storage(module, mode)
     failures: list[str] = []
-    for inputs in _example_inputs(module, settings):
+    for inputs in example_inputs(module, settings):
         try:
             with mode:
-                inputs = {name: torch.empty_like(tensor, device="cpu") for name, tensor in inputs.items()}
-                program = export(module, (), inputs)
+                program = export(module, (), {name: _ghost(tensor) for name, tensor in inputs.items()})
         except Exception as error:  # noqa: BLE001 - any failure means: try the next kind of input
-            failures.append(f"with {', '.join(inputs)}: {_first_line(error)}")
+            failure = f"with {', '.join(inputs)}: {_reason(error)}"
+            if failure not in failures:
+                failures.append(failure)
             continue
         return Model(module, ((), inputs), program, constants, settings, source, build)
     raise AnatomyError(
@@ -98,6 +97,11 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
         problems=failures,
         hint="give a factory instead: package.module:function, returning the module and its example inputs",
     )
+
+
+def _ghost(tensor: Tensor) -> Tensor:
+    """A tensor of the same form that holds nothing, made under a fake mode."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
 
 
 def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
@@ -200,86 +204,6 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def _example_inputs(module: nn.Module, settings: PretrainedConfig) -> Iterator[dict[str, Tensor]]:
-    """Sets of inputs to try, the richest first; what the forward's signature names decides which."""
-    takes = inspect.signature(module.forward).parameters
-    main = getattr(module, "main_input_name", "input_ids")
-    makers: dict[str, Callable[[], Iterator[Tensor]]] = {
-        "input_ids": lambda: iter([_text()]),
-        "pixel_values": lambda: _pictures(settings),
-        "input_values": lambda: _sounds(settings),
-        "input_features": lambda: _spectrograms(settings),
-    }
-    present = [name for name in makers if name in takes]
-    choices = [present, [main], *[[name] for name in present]]
-    seen: list[list[str]] = []
-    for names in choices:
-        names = [name for name in names if name in makers]
-        if not names or names in seen:
-            continue
-        seen.append(names)
-        for combination in _products([list(makers[name]()) for name in names]):
-            inputs = dict(zip(names, combination, strict=True))
-            if "decoder_input_ids" in takes and getattr(settings, "is_encoder_decoder", False):
-                inputs["decoder_input_ids"] = _text(TEXT_LENGTH - 2)
-            yield inputs
-
-
-def _products(lists: Sequence[Sequence[Tensor]]) -> Iterator[tuple[Tensor, ...]]:
-    if not lists:
-        yield ()
-        return
-    for first in lists[0]:
-        for rest in _products(lists[1:]):
-            yield (first, *rest)
-
-
-def _text(length: int = TEXT_LENGTH) -> Tensor:
-    return torch.zeros(2, length, dtype=torch.long, device="meta")
-
-
-def _find(settings: PretrainedConfig, name: str) -> Any:
-    """A setting of the config or of one of its parts."""
-    for part in (settings, *(getattr(settings, sub, None) for sub in getattr(settings, "sub_configs", ()))):
-        value = getattr(part, name, None)
-        if value is not None:
-            return value
-    return None
-
-
-def _pictures(settings: PretrainedConfig) -> Iterator[Tensor]:
-    size = _find(settings, "image_size")
-    channels = _find(settings, "num_channels") or 3
-    sizes = [tuple(size) if isinstance(size, (list, tuple)) else (size, size)] if size else []
-    for height, width in dict.fromkeys([*sizes, (64, 64), (224, 224)]):
-        yield torch.zeros(2, channels, height, width, device="meta")
-        frames = _find(settings, "num_frames")
-        if frames:
-            yield torch.zeros(2, frames, channels, height, width, device="meta")
-
-
-def _sounds(settings: PretrainedConfig) -> Iterator[Tensor]:
-    bins, length = _find(settings, "num_mel_bins"), _find(settings, "max_length")
-    if bins and length:
-        yield torch.zeros(2, length, bins, device="meta")
-    yield torch.zeros(2, AUDIO_LENGTH, device="meta")
-    yield torch.zeros(2, 1, AUDIO_LENGTH, device="meta")
-
-
-def _spectrograms(settings: PretrainedConfig) -> Iterator[Tensor]:
-    bins = (
-        _find(settings, "num_mel_bins")
-        or _find(settings, "feature_size")
-        or _find(settings, "input_feat_per_channel")
-        or 80
-    )
-    positions = _find(settings, "max_source_positions")
-    if positions:
-        yield torch.zeros(2, bins, 2 * positions, device="meta")
-    yield torch.zeros(2, 64, bins, device="meta")
-    yield torch.zeros(2, bins, 64, device="meta")
-
-
 def from_module(module: nn.Module, inputs: object, source: str | None = None) -> Model:
     """Wrap a module of any kind with its example inputs: a tensor, a tuple (by position) or a dict (by name)."""
     if isinstance(inputs, Mapping):
@@ -295,7 +219,7 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
         program = export(module, args, kwargs)
     except Exception as error:
         raise AnatomyError(
-            f"{named} cannot be exported: {type(error).__name__}: {_first_line(error)}",
+            f"{named} cannot be exported: {_reason(error)}",
             hint="give example inputs that its forward takes; control flow must not depend on the values of tensors",
         ) from error
     return Model(module, (args, kwargs), program, constants, None, named, lambda: copy.deepcopy(module))
@@ -342,6 +266,16 @@ def from_factory(name: str) -> Model:
         )
     model = from_module(made[0], made[1], name)
     return dataclasses.replace(model, rebuild=lambda: factory()[0].eval())
+
+
+def _reason(error: BaseException) -> str:
+    """Why an export failed, in one line: what the model did and where."""
+    text = str(error)
+    if "data-dependent" in text:
+        place = re.search(r"Caused by: \((.*?)\)", text)
+        where = f" ({place[1]})" if place else ""
+        return f"its control flow depends on the values of tensors{where}"
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

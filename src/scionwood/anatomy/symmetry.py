@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from scionwood.errors import SymmetryError
 __all__ = ["Symmetry", "verify"]
 
 
+PLAIN = 0.05
+"""An effect that nobody could overlook: the search for a stronger one ends."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Symmetry:
     """What the check of one axis found.
@@ -27,8 +32,8 @@ class Symmetry:
         axis: its name.
         kind: its kind: ``free``, or ``output``, whose permutation must come out as the same permutation of the outputs.
         error: the largest difference over all outputs, relative to the largest output.
-        effect: the same when only one of the tensors that have the axis is permuted (the outputs, where only one has it): how much a
-            mistake would have shown.
+        effect: the same when the axis is permuted in one of its tensors alone, or in one half of a tensor alone: how much a mistake would
+            have shown. The search for a mistake that shows ends at ``PLAIN``.
     """
 
     axis: str
@@ -60,7 +65,7 @@ def verify(
     """
     generator = torch.Generator().manual_seed(seed)
     module = model.rebuild().eval()
-    randomize(module, generator)
+    randomize(module, generator, anatomy)
     args, kwargs = pytree.tree_map_only(Tensor, lambda t: _random_input(t, module, generator), model.inputs)
     module, args, kwargs = _widest(module, args, kwargs)
     reference = _outputs(module, args, kwargs)
@@ -79,11 +84,11 @@ def verify(
             continue
         expected = _expected(anatomy, reference, name, permutation)
         error = _difference(_with(module, before, moved, args, kwargs), expected)
-        alone = [{tensor: value} for tensor, value in moved.items()][:3] if len(moved) > 1 else []
-        effect = max(
-            (_difference(_with(module, before, one, args, kwargs), expected) for one in alone),
-            default=_difference(reference, expected),
-        )
+        effect = 0.0
+        for mistake in _mistakes(anatomy, before, moved, name):
+            effect = max(effect, _difference(_with(module, before, mistake, args, kwargs), expected))
+            if effect >= PLAIN:
+                break
         results.append(Symmetry(name, axis.kind, error, effect))
     module.load_state_dict(before)
     broken = [r for r in results if not r.error <= tolerance]
@@ -98,8 +103,29 @@ def verify(
     return results
 
 
-def randomize(module: nn.Module, generator: torch.Generator) -> None:
-    """Give every floating-point parameter and stored buffer random values on the scale that keeps signals alive."""
+def _mistakes(
+    anatomy: Anatomy, state: dict[str, Tensor], moved: dict[str, Tensor], name: str
+) -> Iterator[dict[str, Tensor]]:
+    """Ways to permute an axis wrongly: in one tensor alone, and in one half of a tensor alone."""
+    if len(moved) > 1:
+        for tensor, value in moved.items():
+            yield {tensor: value}
+    elif any(name in anatomy.leaves(dim) for output in anatomy.outputs for dim in output):
+        yield {}
+    for tensor, _ in anatomy.occurrences(name):
+        for half in range(moved[tensor].dim()):
+            rows = moved[tensor].shape[half]
+            if rows > 1:
+                mixed = moved[tensor].clone()
+                mixed.narrow(half, 0, rows // 2).copy_(state[tensor].narrow(half, 0, rows // 2))
+                yield {**moved, tensor: mixed}
+
+
+def randomize(module: nn.Module, generator: torch.Generator, anatomy: Anatomy | None = None) -> None:
+    """Give every floating-point parameter and stored buffer random values on the scale that keeps signals alive.
+
+    That scale is set by how many numbers are summed: the sizes of the dimensions that read, where the anatomy says which they are.
+    """
     seen: set[int] = set()
     stored = module.state_dict(keep_vars=True)
     buffers = {name for name, _ in module.named_buffers()}
@@ -110,12 +136,18 @@ def randomize(module: nn.Module, generator: torch.Generator) -> None:
             seen.add(tensor.data_ptr())
             noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor.dtype)
             if tensor.dim() >= 2 and min(tensor.shape[:2]) > 1:
-                tensor.copy_(noise * (2 * tensor.shape[0] / tensor.numel()) ** 0.5)
+                tensor.copy_(noise * (2 / _fan_in(name, tensor, anatomy)) ** 0.5)
             elif name in buffers:
                 # Running variances must stay positive, and no other buffer minds.
                 tensor.copy_((tensor + 0.3 * noise).abs() + 0.1)
             else:
                 tensor.copy_(tensor.nan_to_num(0, 0, 0).clamp(-3, 3) + 0.3 * noise)
+
+
+def _fan_in(name: str, tensor: Tensor, anatomy: Anatomy | None) -> int:
+    known = anatomy.tensors.get(anatomy.ties.get(name, name)) if anatomy is not None else None
+    read = [size for size, role in zip(known.shape, known.roles, strict=True) if "reads" in role] if known else []
+    return math.prod(read) if read and len(read) < tensor.dim() else tensor.numel() // tensor.shape[0]
 
 
 def _random_input(example: Tensor, module: nn.Module, generator: torch.Generator) -> Tensor:

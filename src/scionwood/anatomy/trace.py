@@ -44,7 +44,7 @@ def trace(model: Model) -> Trace:
 
     program = model.program
     # A forward may compute what it only asks the shape of: a dead operation says nothing about the function.
-    program.graph.eliminate_dead_code()
+    program.graph.eliminate_dead_code(_must_stay)
     stored = set(model.module.state_dict(keep_vars=True))
     walk = Walk(RULES, LABEL_RULES)
     bound: dict[str, Any] = {}
@@ -76,6 +76,14 @@ def trace(model: Model) -> Trace:
         result = walk.run(program.graph, bound, program.graph_module)
     outputs = [value.dims for value in _flat(result)]
     return Trace(dims, outputs, walk.roles, walk.paired, walk.unknown, used)
+
+
+def _must_stay(node: torch.fx.Node) -> bool:
+    """What is written in place is seen elsewhere; whatever else is unused has no effect, a dropout in evaluation neither."""
+    if node.op in ("placeholder", "output"):
+        return True
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 def _flat(item: Any) -> Iterator[Value]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from scionwood.anatomy import atoms
+from scionwood.anatomy import atoms, known, sizes
 from scionwood.anatomy.atoms import UNIT, Atom, Dim, UnrefinableError, expand, pin, size_of, tag
 
 __all__ = ["Call", "Value", "Walk"]
@@ -35,6 +35,7 @@ class Value:
         counts: its entries count labels, index by index, so that a running sum over them is a list of segment ends.
         tokens: it is a model input, looked at only through views: what indexes a vocabulary.
         weights: it came out of a softmax: what weighs the values of an attention.
+        repeated: those of its dimensions along which it is one value repeated.
     """
 
     dims: list[Dim]
@@ -45,6 +46,7 @@ class Value:
     counts: bool = False
     tokens: bool = False
     weights: bool = False
+    repeated: tuple[Dim, ...] = ()
 
     def like(self, dims: Sequence[Dim]) -> Value:
         """The same numbers in other dimensions: a view."""
@@ -94,18 +96,8 @@ def _values_in(items: Iterable[Any]) -> Iterator[Value]:
 
 Rule = Callable[[Call], Any]
 
-LARGEST_PROFILE = 2**22
-"""The most numbers kept of a constant along one dimension: 32 MB."""
-
-_RANDOM = frozenset(
-    {
-        torch.ops.aten.rand_like.default,
-        torch.ops.aten.randn_like.default,
-        torch.ops.aten.bernoulli.default,
-        torch.ops.aten.empty_like.default,
-    }
-)
-"""Results that are not a function of the arguments, or not numbers yet."""
+_FAILURES = (UnrefinableError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a rule may raise on a call that nobody had in mind when it was written; the call then counts as unknown."""
 
 
 class Walk:
@@ -223,7 +215,7 @@ class Walk:
                 env[node] = self._attribute(module, node)
             elif node.op == "call_function":
                 arguments = fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
-                env[node] = self._call(node.target, *arguments, node.meta.get("val"), module)
+                env[node] = self._call(node.target, *arguments, sizes.settled(node.meta.get("val")))
             elif node.op == "output":
                 return fx.node.map_arg(node.args[0], env.__getitem__)
         return None
@@ -238,62 +230,32 @@ class Walk:
         """A tensor that belongs to the model but not to its weights: it pins every dimension along which it varies."""
         if tensor.is_meta or tensor.is_sparse or type(tensor).__name__ == "FakeTensor":
             return Value([self.fresh(size, "positional") for size in tensor.shape], constant=True)
-        return Value(self._dims_of(tensor), constant=True, data=tensor)
+        return Value(known.dims_of(tensor), constant=True, data=tensor)
 
-    def _dims_of(self, data: Tensor) -> list[Dim]:
-        """Dimensions of known numbers: free where nothing varies, else positional, with the numbers as the profile."""
-        dims: list[Dim] = []
-        for place, size in enumerate(data.shape):
-            rows = data.movedim(place, 0).reshape(size, -1)
-            if size < 2 or bool((rows == rows[:1]).all()):
-                dims.append(self.fresh(size))
-                continue
-            dim = self.fresh(size, "positional")
-            if rows.numel() <= LARGEST_PROFILE:
-                atoms.imprint(dim, rows.double())
-            dims.append(dim)
-        return dims
-
-    def _compute(self, operation: torch._ops.OpOverload, arguments: Mapping[str, Any], values: Sequence[Value]) -> Any:
-        """An operation on known numbers alone is carried out; nothing, if it cannot be."""
-        if any(value.data is None for value in values) or operation in _RANDOM:
-            return None
-
-        def fill(item: Any) -> Any:
-            if isinstance(item, Value):
-                return item.data
-            if isinstance(item, torch.device):
-                return torch.device("cpu")
-            return type(item)(map(fill, item)) if isinstance(item, (list, tuple)) else item
-
-        filled = {name: fill(item) for name, item in arguments.items()}
-        keyword_only = {argument.name for argument in operation._schema.arguments if argument.kwarg_only}
-        try:
-            return operation(
-                *(item for name, item in filled.items() if name not in keyword_only),
-                **{name: item for name, item in filled.items() if name in keyword_only},
-            )
-        except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
-            return None
-
-    def _call(
-        self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, module: torch.nn.Module
-    ) -> Any:
+    def _call(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
         if isinstance(operation, torch._ops.HigherOrderOperator):
             return self._subgraph(operation, args, kwargs, result)
         if not isinstance(operation, torch._ops.OpOverload):
-            plain = not any(True for _ in _values_in([args]))
-            return operation(*args, **kwargs) if plain or operation.__name__ == "getitem" else None
+            if operation.__name__ == "getitem" or not any(True for _ in _values_in([args])):
+                return operation(*args, **kwargs)
+            return self.give_up(operation.__name__, _values_in([args]), result)
         return self.apply(operation, _bind(operation, args, kwargs), result)
 
     def _subgraph(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
-        """A block under ``no_grad`` or ``autocast`` is a graph of its own: walk into it."""
+        """A block under ``no_grad`` or ``autocast`` is a graph of its own, a branch has two: walk into them."""
         graphs = [(place, arg) for place, arg in enumerate(args) if isinstance(arg, fx.GraphModule)]
-        if len(graphs) != 1:
-            return self.give_up(operation.name(), list(_values_in([args, kwargs.values()])), result)
-        place, inner = graphs[0]
-        inputs = [n.name for n in inner.graph.nodes if n.op == "placeholder"]
-        return self.run(inner.graph, dict(zip(inputs, args[place + 1 :], strict=False)), inner)
+        name = operation.name()
+        if not graphs or (len(graphs) > 1 and name != "cond") or name in ("map_impl", "scan", "while_loop"):
+            return self.give_up(name, list(_values_in([args, kwargs.values()])), result)
+        given = args[-1] if name == "cond" else args[graphs[-1][0] + 1 :]
+        outcomes = []
+        for _, inner in graphs:
+            inputs = [n.name for n in inner.graph.nodes if n.op == "placeholder"]
+            outcomes.append(self.run(inner.graph, dict(zip(inputs, given, strict=False)), inner))
+        for other in outcomes[1:]:
+            for left, right in zip(_values_in([outcomes[0]]), _values_in([other]), strict=True):
+                self.align([left, right], len(left.dims))
+        return outcomes[0]
 
     def apply(self, operation: torch._ops.OpOverload, arguments: dict[str, Any], result: Any) -> Any:
         """Give one operation's results their dimensions."""
@@ -301,14 +263,13 @@ class Walk:
             return result
         call = Call(self, operation, arguments, result)
         values = call.values()
-        known = (
-            self._compute(operation, arguments, values) if values or operation._schema.name == "aten::arange" else None
-        )
-        if known is not None and not any(value.labels for value in values) and operation._schema.name != "aten::arange":
-            return pytree.tree_map_only(Tensor, self.constant, known)
+        counted = operation._schema.name == "aten::arange"
+        numbers = known.compute(operation, arguments) if values or counted else None
+        if numbers is not None and not counted and not any(value.labels for value in values):
+            return pytree.tree_map_only(Tensor, self.constant, numbers)
         for value in values:
             if value.data is not None and value.labels is None:
-                value.dims = self._dims_of(value.data)
+                value.dims = known.dims_of(value.data)
         namespace, name = operation._schema.name.split("::")
         base = name.rstrip("_") if namespace == "aten" and not name.endswith("__") else name
         rule = self.rules.get(base)
@@ -319,10 +280,13 @@ class Walk:
                 self.forget_labels(value)
         if rule is None:
             return self._take_apart(operation, arguments, result)
-        outcome = rule(call)
+        try:
+            outcome = rule(call)
+        except _FAILURES:
+            return self.give_up(operation._schema.name, values, result)
         self._check(operation, call, outcome, result)
-        if isinstance(known, Tensor) and isinstance(outcome, Value):
-            outcome.data = known
+        if isinstance(numbers, Tensor) and isinstance(outcome, Value):
+            outcome.data = numbers
         elif isinstance(outcome, Value):
             outcome.data = None
         return outcome

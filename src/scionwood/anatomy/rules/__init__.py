@@ -9,12 +9,12 @@ Pointwise operations need no rule of their own: PyTorch tags them. In-place form
 
 from __future__ import annotations
 
-from scionwood.anatomy.rules import contraction, convolution, indexing, pointwise, recurrent, reduction, views
+from scionwood.anatomy.rules import contraction, convolution, indexing, pointwise, recurrent, reduction, spectral, views
 from scionwood.anatomy.walk import Rule
 
 __all__ = ["LABEL_RULES", "RULES"]
 
-_ROOMS = (contraction, convolution, indexing, pointwise, recurrent, reduction, views)
+_ROOMS = (contraction, convolution, indexing, pointwise, recurrent, reduction, spectral, views)
 
 RULES: dict[str, Rule] = {name: rule for room in _ROOMS for name, rule in room.RULES.items()}
 """Every rule by the operation's base name."""

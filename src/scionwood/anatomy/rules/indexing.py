@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from scionwood.anatomy.atoms import Dim, size_of, tag
@@ -130,6 +132,50 @@ def _index_put(call: Call) -> Value:
     return Value(list(value.dims))
 
 
+def _masked_scatter(call: Call) -> Value:
+    """Where the mask is true, the source's numbers in order: rows, if the mask is one value repeated along the last dimension."""
+    value, mask, source = call["self"], call["mask"], call["source"]
+    whole = bool(mask.dims) and mask.dims[-1] in mask.repeated and size_of(source.dims[-1]) == size_of(value.dims[-1])
+    if whole:
+        call.walk.unify(value.dims[-1], source.dims[-1])
+    for dim in (*value.dims[: -1 if whole else None], *source.dims[: -1 if whole else None]):
+        call.walk.pin(dim, "positional")
+    return Value(list(value.dims))
+
+
+def _masked_select(call: Call) -> Value:
+    value: Value = call["self"]
+    for dim in value.dims:
+        call.walk.pin(dim, "positional")
+    return Value([call.walk.fresh(call.shape[0], "positional")])
+
+
+def _nonzero(call: Call) -> Any:
+    """Where something is true, in the order of positions: as one table of indices, or one list for each dimension."""
+    value: Value = call["self"]
+    for dim in value.dims:
+        call.walk.pin(dim, "positional")
+    if isinstance(call.result, (list, tuple)):
+        found = call.walk.fresh(call.result[0].shape[0], "positional")
+        return [Value([found]) for _ in call.result]
+    return Value([call.walk.fresh(size, "positional") for size in call.shape])
+
+
+def _unique(call: Call) -> list[Value]:
+    value: Value = call["self"]
+    for dim in value.dims:
+        call.walk.pin(dim, "positional")
+    return [Value([call.walk.fresh(size, "positional") for size in tensor.shape]) for tensor in call.result]
+
+
+def _search(call: Call) -> Value:
+    """``searchsorted`` and ``bucketize``: the bounds are in order, the result has the dimensions of what is looked for."""
+    bounds = call["sorted_sequence" if "sorted_sequence" in call else "boundaries"]
+    given = call["self"]
+    call.walk.pin(bounds.dims[-1], "positional")
+    return Value(list(given.dims) if isinstance(given, Value) else [], constant=isinstance(given, Value) and given.constant)
+
+
 def _top(call: Call) -> list[Value]:
     """``topk`` and ``kthvalue``: the values come in an order of their own; the indices are labels of the dimension."""
     value: Value = call["self"]
@@ -182,6 +228,12 @@ RULES = {
     "kthvalue": _top,
     "sort": _sort,
     "argsort": _argsort,
+    "masked_scatter": _masked_scatter,
+    "masked_select": _masked_select,
+    "nonzero": _nonzero,
+    "nonzero_numpy": _nonzero,
+    **dict.fromkeys(("_unique", "_unique2", "unique_dim", "unique_consecutive"), _unique),
+    **dict.fromkeys(("searchsorted", "bucketize"), _search),
     "histc": _counts,
     "bincount": _counts,
 }

@@ -105,9 +105,15 @@ def _einsum_free(call: Call) -> Value:
 
 _UNIFORM = (
     "zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full",
-    "new_empty", "scalar_tensor", "empty_strided", "new_empty_strided", "fill", "zero", "rand", "randn", "rand_like", "randn_like",
-    "bernoulli",
+    "new_empty", "scalar_tensor", "empty_strided", "new_empty_strided",
 )  # fmt: skip
+
+
+_RANDOM = (
+    "rand", "randn", "rand_like", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "uniform", "normal", "random",
+    "exponential", "multinomial",
+)  # fmt: skip
+"""A draw is another number at every position."""
 
 
 def _fill(call: Call) -> Value:
@@ -124,8 +130,8 @@ RULES = {
     "eq": _equal,
     "one_hot": _one_hot,
     **dict.fromkeys(_UNIFORM, _uniform),
-    "fill": _fill,
-    "zero": _fill,
+    **dict.fromkeys(("fill", "zero"), _fill),
+    **dict.fromkeys(_RANDOM, _ordered),
     "arange": _arange,
     "linspace": _ordered,
     "eye": _ordered,

@@ -76,8 +76,10 @@ def _expand(call: Call) -> Value:
     value: Value = call["self"]
     shape = call.shape
     dims = [UNIT] * (len(shape) - len(value.dims)) + list(value.dims)
-    grown = [call.walk.fresh(size) if size_of(dim) != size else dim for dim, size in zip(dims, shape, strict=True)]
-    return dataclasses.replace(value.like(grown), origin=None)
+    new = tuple(call.walk.fresh(size) if size_of(dim) != size else None for dim, size in zip(dims, shape, strict=True))
+    grown = [own if own is not None else dim for own, dim in zip(new, dims, strict=True)]
+    repeated = tuple(own for own in new if own)
+    return dataclasses.replace(value.like(grown), origin=None, repeated=(*value.repeated, *repeated))
 
 
 def _repeat(call: Call) -> Value:
@@ -230,6 +232,18 @@ def _displaced(call: Call) -> Value:
     return value.like(value.dims)
 
 
+def _as_complex(call: Call) -> Value:
+    """Pairs of numbers become complex ones: the two halves of a pair mean different things."""
+    value: Value = call["self"]
+    call.walk.pin(value.dims[-1], "part")
+    return value.like(value.dims[:-1])
+
+
+def _as_real(call: Call) -> Value:
+    value: Value = call["self"]
+    return value.like([*value.dims, call.walk.fresh(2, "part")])
+
+
 def _diagonal(call: Call) -> Value:
     value: Value = call["self"]
     first, second = call.dim("dim1"), call.dim("dim2")
@@ -303,6 +317,8 @@ RULES = {
     "roll": _displaced,
     "flip": _displaced,
     "diagonal": _diagonal,
+    "view_as_complex": _as_complex,
+    "view_as_real": _as_real,
     "tril": _triangle,
     "triu": _triangle,
     "pixel_shuffle": _pixel_shuffle,
