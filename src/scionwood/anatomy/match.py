@@ -337,7 +337,7 @@ class _Matcher:
     def _sizes(self) -> None:
         for new, old in self.axes.items():
             mine, theirs = self.target.axes[new], self.source.axes[old]
-            if mine.size > theirs.size:
+            if mine.size > theirs.size and not self._shrinks_with_others(new):
                 where = self.met_at[new]
                 self.larger.append(
                     f"{where}: {self._shapes(where)}: {new} has {mine.size} in the target, {theirs.size} in the source"
@@ -353,6 +353,16 @@ class _Matcher:
                 self.problems.append(
                     f"{where}: {self._shapes(where)}: the models take different inputs ({old}: {theirs.size}, {new}: {mine.size})"
                 )
+
+    def _shrinks_with_others(self, axis: str) -> bool:
+        """Whether an axis that grows is beside others that shrink, so that every dimension does: fewer heads, each of them wider."""
+        places = [place for place in self.target.occurrences(axis) if place[0] in self.tensors]
+        free = self.target.axes[axis].kind == self.source.axes[self.axes[axis]].kind == "free"
+        return free and all(
+            len(list(self.target.leaves(self.target.tensors[name].dims[place]))) > 1
+            and self.target.tensors[name].shape[place] <= self.source.tensors[self.tensors[name]].shape[place]
+            for name, place in places
+        )
 
     def _shapes(self, name: str) -> str:
         mine = list(self.target.tensors[name].shape)

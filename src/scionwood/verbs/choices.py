@@ -128,6 +128,12 @@ class Choices:
         (n,), (m,), (kind,) = run.old, run.new, run.kinds
         if n == m:
             return AxisMap.identity(n)
+        if m > n:
+            raise MatchError(
+                f"{run.name} has {m} indices in the target, {n} in the source, and must be chosen by itself",
+                hint="uniform, consecutive and random choose heads and their width together, where nothing tells them "
+                "apart; a larger axis is otherwise grown (scionwood grow)",
+            )
         if kind in CHOSEN or kind in self.record.resizes or kind == "coarse":
             if kind == "coarse":
                 self._note(run, f"{noun(run.name)} is coarse: chosen by itself, as nothing says what it belongs to")
