@@ -16,7 +16,7 @@ from scionwood.anatomy.match import Match
 from scionwood.checkpoint import Checkpoint, ComputedTensor, Entry, LazyTensor, Ledger
 from scionwood.verbs.choices import Choices
 from scionwood.verbs.fresh import FreshWeights
-from scionwood.verbs.taking import Taking, holds
+from scionwood.verbs.taking import Taking, holds, within
 from scionwood.verbs.units import noun
 
 __all__ = ["Maker"]
@@ -102,33 +102,31 @@ class Maker:
         """The stored tensors of the source to read: one that holds all that is needed, or else all of the module's tensor."""
         boxes = self.read[origin]
         for box in boxes:
-            if all(holds(axis_map, box.start[d], box.size[d]) for d, axis_map in enumerate(maps)):
+            if holds(box, maps):
                 return [box]
         held = sum(math.prod(box.size) for box in boxes)
         return list(boxes) if held == math.prod(axis_map.source for axis_map in maps) else []
 
     def _taken(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[AxisMap]) -> tuple[LazyTensor, Entry]:
         stored = [self.checkpoint.tensors[box.name] for box in boxes]
-        size = math.prod(slot.shape)
-        source = ", ".join(box.name for box in boxes)
-        unchanged = all(axis_map.is_identity for axis_map in maps)
-        if unchanged and len(boxes) == 1 and (boxes[0].size, boxes[0].order) == (slot.size, slot.order):
+        source, size = ", ".join(box.name for box in boxes), math.prod(slot.shape)
+        local = within(boxes[0], maps) if len(boxes) == 1 else maps
+        if len(boxes) == 1 and boxes[0].order == slot.order and all(axis_map.is_identity for axis_map in local):
             return stored[0].named(slot.name), Entry(slot.name, "copied", source, "", size)
         function = Taking(slot, boxes, stored, maps)
         tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=len(boxes) > 1)
-        return tensor, Entry(slot.name, "selected", source, self._how(slot, boxes, maps), size)
+        return tensor, Entry(slot.name, "selected", source, self._how(slot, local), size)
 
-    def _how(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[AxisMap]) -> str:
+    def _how(self, slot: Slot, maps: Sequence[AxisMap]) -> str:
         """What was taken along each dimension that changes, as ``16 of 32``, with what there is to say of the choice."""
         parts = []
         for place, axis_map in enumerate(maps):
-            held = boxes[0].size[place] if len(boxes) == 1 else axis_map.source
-            if axis_map.is_identity or (place not in slot.order and held == 1):
-                continue
-            scaled = f" times {1 / float(axis_map.divisor[0]):.4g}" if axis_map.divisor is not None else ""
-            notes = "; ".join(self.choices.notes_on(slot.tensor, place))
-            parts.append(f"{axis_map.target} of {held}{scaled}" + (f" ({notes})" if notes else ""))
-        return ", ".join(parts)
+            if not axis_map.is_identity:
+                scaled = f" times {1 / float(axis_map.divisor[0]):.4g}" if axis_map.divisor is not None else ""
+                notes = "; ".join(self.choices.notes_on(slot.tensor, place))
+                told = f" ({notes})" if notes else ""
+                parts.append(f"{axis_map.target} of {axis_map.source}{scaled}{told}")
+        return ", ".join(parts) or "rearranged"
 
     # Not taken from the source.
 

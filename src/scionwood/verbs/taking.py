@@ -11,15 +11,28 @@ from scionwood.anatomy import AxisMap
 from scionwood.anatomy.layout import Slot
 from scionwood.checkpoint import LazyTensor
 
-__all__ = ["Taking", "holds"]
+__all__ = ["Taking", "holds", "within"]
 
 
-def holds(axis_map: AxisMap, start: int, size: int) -> bool:
-    """Whether all indices of a map lie in a range of the source."""
+def holds(box: Slot, maps: Sequence[AxisMap]) -> bool:
+    """Whether all that these maps take, one for each dimension of the module's tensor, lies in a box of it."""
+    for axis_map, start, size in zip(maps, box.start, box.size, strict=True):
+        assert axis_map.index is not None
+        if len(axis_map.index) and not start <= int(axis_map.index.min()) <= int(axis_map.index.max()) < start + size:
+            return False
+    return True
+
+
+def within(box: Slot, maps: Sequence[AxisMap]) -> list[AxisMap]:
+    """The same maps from a box that holds all they take."""
+    return [_shifted(*each) for each in zip(maps, box.start, box.size, strict=True)]
+
+
+def _shifted(axis_map: AxisMap, start: int, size: int) -> AxisMap:
+    if (start, size) == (0, axis_map.source):
+        return axis_map
     assert axis_map.index is not None
-    if not len(axis_map.index):
-        return True
-    return start <= int(axis_map.index.min()) and int(axis_map.index.max()) < start + size
+    return AxisMap(size, axis_map.target, axis_map.index - start, axis_map.divisor)
 
 
 class Taking:
@@ -33,8 +46,7 @@ class Taking:
         self.stored = tuple(stored)
         self.maps = tuple(maps)
         self.lead: int | None = next(iter(slot.order), None)
-        alone = boxes[0] if len(boxes) == 1 else None
-        self.local = [_within(m, alone.start[d], alone.size[d]) if alone else m for d, m in enumerate(maps)]
+        self.local = within(boxes[0], maps) if len(boxes) == 1 else list(maps)
 
     def __call__(self, start: int, stop: int) -> Tensor:
         if len(self.boxes) > 1:
@@ -71,11 +83,3 @@ class Taking:
         for dim, axis_map in enumerate(self.maps):
             whole = axis_map.read(whole, dim)
         return self.slot.fold(whole).contiguous()
-
-
-def _within(axis_map: AxisMap, start: int, size: int) -> AxisMap:
-    """The same map into a part of its source."""
-    if (start, size) == (0, axis_map.source):
-        return axis_map
-    assert axis_map.index is not None
-    return AxisMap(size, axis_map.target, axis_map.index - start, axis_map.divisor)
