@@ -133,6 +133,8 @@ def tag(dim: Iterable[Atom], name: str) -> None:
 def imprint(dim: Iterable[Atom], profile: Tensor) -> None:
     """Hand a profile (one row per index of the dimension) down to the leaves: each sees it from its own side."""
     flat = expand(dim)
+    if not profile.numel():
+        return
     grid = profile.reshape(*(atom.size for atom in flat), -1)
     for place, atom in enumerate(flat):
         own = grid.movedim(place, 0).reshape(atom.size, -1)
@@ -210,7 +212,10 @@ def _bound(dim: Dim, position: int) -> None:
 
 def _cut_leaf(leaf: Atom, at: int) -> None:
     leaf.terms = [expand((Atom(at),)), expand((Atom(leaf.size - at),))]
+    # What was taken whole is known of the whole; of its segments, those are taken that a cut takes.
+    leaf.tags.discard("taken")
     _inherit(leaf, (leaf,))
+    tag((leaf,), "cut")
 
 
 def _split(atom: Atom, inner: int) -> tuple[Dim, Dim]:

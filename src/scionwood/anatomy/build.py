@@ -227,7 +227,7 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
 
 def export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
     """Export a module's graph for these inputs; nothing is computed."""
-    with _silence(), torch.no_grad():
+    with _silence(), _without_shortcuts(), torch.no_grad():
         return torch.export.export(module, args, kwargs, strict=False)
 
 
@@ -281,6 +281,17 @@ def _reason(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _without_shortcuts() -> Iterator[None]:
+    """PyTorch's own transformer layers otherwise run as one operation in evaluation."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,8 @@ def example_inputs(module: nn.Module, settings: Any) -> Iterator[dict[str, Tenso
 def _lengths(config: Any) -> tuple[int, ...]:
     """How many tokens to try: some models want a number that their segments divide."""
     asked = [_find(config, name) for name in ("segment_means_seq_len", "block_size", "encoder_seq_length")]
-    longest = _find(config, "max_position_embeddings") or max(TEXT_LENGTHS)
+    longest = _find(config, "max_position_embeddings")
+    longest = longest if isinstance(longest, int) and longest > 0 else max(TEXT_LENGTHS)
     wanted = [size for size in asked if isinstance(size, int) and 1 < size <= 64]
     return tuple(dict.fromkeys(size for size in (*TEXT_LENGTHS[:1], *wanted, *TEXT_LENGTHS[1:]) if size <= longest))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind
 
-from scionwood.anatomy.atoms import Dim
+from scionwood.anatomy.atoms import Dim, leaves
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.walk import Value, Walk
 
@@ -65,7 +65,9 @@ def trace(model: Model) -> Trace:
                 used.add(name)
         elif spec.kind == InputKind.USER_INPUT:
             bound[node.name] = Value(
-                [walk.fresh(size, "input") for size in tensor.shape], tokens=not tensor.is_floating_point()
+                [walk.fresh(size, "input") for size in tensor.shape],
+                tokens=not tensor.is_floating_point(),
+                dtype=tensor.dtype,
             )
         else:
             known = model.constants.get(name, program.constants.get(name, tensor))
@@ -75,7 +77,19 @@ def trace(model: Model) -> Trace:
     with torch.no_grad():
         result = walk.run(program.graph, bound, program.graph_module)
     outputs = [value.dims for value in _flat(result)]
+    for parameter in dims.values():
+        _pin_untaken(parameter)
     return Trace(dims, outputs, walk.roles, walk.paired, walk.unknown, used)
+
+
+def _pin_untaken(parameter: list[Dim]) -> None:
+    """Rows beyond what these inputs needed (of a table of positions cut to the length of the text) are rows like the others."""
+    for dim in parameter:
+        found = list(leaves(dim))
+        if any("taken" in leaf.tags for leaf in found):
+            for leaf in found:
+                if {"cut"} == leaf.tags & {"cut", "taken"} and not leaf.pins:
+                    leaf.pins.add("positional")
 
 
 def _must_stay(node: torch.fx.Node) -> bool:

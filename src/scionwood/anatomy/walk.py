@@ -36,6 +36,7 @@ class Value:
         tokens: it is a model input, looked at only through views: what indexes a vocabulary.
         weights: it came out of a softmax: what weighs the values of an attention.
         repeated: those of its dimensions along which it is one value repeated.
+        dtype: of what the graph says it is.
     """
 
     dims: list[Dim]
@@ -47,6 +48,7 @@ class Value:
     tokens: bool = False
     weights: bool = False
     repeated: tuple[Dim, ...] = ()
+    dtype: torch.dtype | None = None
 
     def like(self, dims: Sequence[Dim]) -> Value:
         """The same numbers in other dimensions: a view."""
@@ -141,7 +143,9 @@ class Walk:
         if stop - start == size_of(dim):
             return dim
         try:
-            return atoms.cut(dim, start, stop)
+            taken = atoms.cut(dim, start, stop)
+            tag(taken, "taken")
+            return taken
         except UnrefinableError:
             self.pin(dim, "coarse")
             return self.fresh(stop - start, "coarse")
@@ -229,8 +233,8 @@ class Walk:
     def constant(self, tensor: Tensor) -> Value:
         """A tensor that belongs to the model but not to its weights: it pins every dimension along which it varies."""
         if tensor.is_meta or tensor.is_sparse or type(tensor).__name__ == "FakeTensor":
-            return Value([self.fresh(size, "positional") for size in tensor.shape], constant=True)
-        return Value(known.dims_of(tensor), constant=True, data=tensor)
+            return Value([self.fresh(size, "positional") for size in tensor.shape], constant=True, dtype=tensor.dtype)
+        return Value(known.dims_of(tensor), constant=True, data=tensor, dtype=tensor.dtype)
 
     def _call(self, operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
         if isinstance(operation, torch._ops.HigherOrderOperator):
@@ -284,21 +288,22 @@ class Walk:
             outcome = rule(call)
         except _FAILURES:
             return self.give_up(operation._schema.name, values, result)
-        self._check(operation, call, outcome, result)
+        self._check(operation._schema.name, call, outcome, result)
         if isinstance(numbers, Tensor) and isinstance(outcome, Value):
             outcome.data = numbers
         elif isinstance(outcome, Value):
             outcome.data = None
         return outcome
 
-    def _check(self, operation: torch._ops.OpOverload, call: Call, outcome: Any, result: Any) -> None:
+    def _check(self, name: str, call: Call, outcome: Any, result: Any) -> None:
         """A rule whose sizes do not come out as the graph says is wrong for this call: coarse, and listed."""
         pairs = [(outcome, result)] if isinstance(result, Tensor) else list(zip(outcome, result, strict=False))
         for value, tensor in pairs:
             if not isinstance(tensor, Tensor):
                 continue
+            value.dtype = tensor.dtype
             if tuple(size_of(dim) for dim in value.dims) != tuple(tensor.shape):
-                given = self.give_up(operation._schema.name, call.values(), tensor)
+                given = self.give_up(name, call.values(), tensor)
                 value.dims = given.dims
 
     def _take_apart(self, operation: torch._ops.OpOverload, arguments: dict[str, Any], result: Any) -> Any:

@@ -163,6 +163,12 @@ def _distance(call: Call) -> Value:
     return Value([*batch, one.dims[-2], two.dims[-2]])
 
 
+def _inverse(call: Call) -> Value:
+    """The inverse of a matrix has its rows where the matrix has its columns."""
+    dims = call["A" if "A" in call else "self"].dims
+    return Value([*dims[:-2], dims[-1], dims[-2]])
+
+
 RULES = {
     "linear": _linear,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "__matmul__"), _matmul),
@@ -172,4 +178,5 @@ RULES = {
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("_grouped_mm", "grouped_mm", "grouped_mm_fallback"), _grouped_matmul),
     "cdist": _distance,
+    **dict.fromkeys(("linalg_inv", "inverse", "linalg_pinv"), _inverse),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from scionwood.anatomy.atoms import Dim, size_of
@@ -80,8 +81,13 @@ def _rank(name: str) -> int:
 
 
 def _grid_sample(call: Call) -> Value:
-    value: Value = call["input"]
-    return Value([*value.dims[:2], *_space(call, value.dims[2:], call.shape[2:])])
+    """Looked up at the points of a grid: the result lies over the grid's points, whatever their order."""
+    value, grid = call["input"], call["grid"]
+    call.walk.unify(value.dims[0], grid.dims[0])
+    for dim in value.dims[2:]:
+        call.walk.pin(dim, "positional")
+    call.walk.pin(grid.dims[-1], "part")
+    return Value([*value.dims[:2], *grid.dims[1:-1]])
 
 
 def _image_to_columns(call: Call) -> Value:
@@ -92,6 +98,16 @@ def _image_to_columns(call: Call) -> Value:
     windows = _space(call, value.dims[2:], [call.shape[2]])
     joined = (*value.dims[1], *(atom for tap in taps for atom in tap))
     return Value([value.dims[0], joined, *windows])
+
+
+def _columns_to_image(call: Call) -> Value:
+    """``col2im``, the reverse: windows are laid over each other in space."""
+    value: Value = call["self"]
+    *batch, joined, windows = value.dims
+    taps = math.prod(call["kernel_size"])
+    channels, inner = call.walk.regroup([joined], [size_of(joined) // taps, taps])
+    call.walk.pin(inner, "kernel")
+    return Value([*batch, channels, *_space(call, [windows], call.shape[-2:])])
 
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "_convolution")
@@ -107,6 +123,7 @@ RULES = {
     **dict.fromkeys(_CONVOLUTIONS, _convolution),
     **dict.fromkeys(_POOLS, _resample),
     **dict.fromkeys(_RESAMPLERS, _resample),
-    "grid_sampler": _grid_sample,
+    **dict.fromkeys(("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), _grid_sample),
     "im2col": _image_to_columns,
+    "col2im": _columns_to_image,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,10 +30,23 @@ def _embedding(call: Call) -> Value:
     return Value([*indices.dims, width])
 
 
+def _bag(call: Call) -> list[Value]:
+    """Rows looked up and summed by bag; the other results say what lies where."""
+    weight, indices, offsets = call["weight"], call["indices"], call["offsets"]
+    rows, width = weight.dims
+    _pointed(call, rows, indices)
+    if weight.origin is not None:
+        call.walk.roles.extend([(weight.origin, rows, "reads"), (weight.origin, width, "writes")])
+    bags = offsets.dims[0] if size_of(offsets.dims[0]) == call.result[0].shape[0] else call.walk.fresh(call.result[0].shape[0])
+    rest = [Value([call.walk.fresh(size, "positional") for size in tensor.shape]) for tensor in call.result[1:]]
+    return [Value([bags, width]), *rest]
+
+
 def _index(call: Call) -> Value:
     """``x[i, :, j]``: indexed dimensions give way to the index's own, in place if adjacent, else in front."""
     value: Value = call["self"]
-    indices: list[Value | None] = [*call["indices"], *[None] * (len(value.dims) - len(call["indices"]))]
+    listed = _without_masks(call, call["indices"], call.shape)
+    indices: list[Value | None] = [*listed, *[None] * (len(value.dims) - len(listed))]
     at = [place for place, index in enumerate(indices) if index is not None]
     if len(at) == 1 and (span := _span(indices[at[0]], size_of(value.dims[at[0]]))) is not None:
         return value.like([*value.dims[: at[0]], call.walk.cut(value.dims[at[0]], *span), *value.dims[at[0] + 1 :]])
@@ -49,6 +63,24 @@ def _index(call: Call) -> Value:
     rest = [dim for place, dim in enumerate(value.dims) if place not in at]
     front = at[0] if at == list(range(at[0], at[-1] + 1)) else 0
     return Value([*rest[:front], *looked_up, *rest[front:]], constant=value.constant and all(i.constant for i in given))
+
+
+def _without_masks(
+    call: Call, indices: Sequence[Value | None], shape: Sequence[int] | None = None
+) -> list[Value | None]:
+    """A mask stands for the lists of the positions where it is true, one list for each of its dimensions."""
+    result: list[Value | None] = []
+    for index in indices:
+        if index is None or index.dtype not in (torch.bool, torch.uint8):
+            result.append(index)
+            continue
+        for dim in index.dims:
+            call.walk.pin(dim, "positional")
+        # How many are true is a size of the result that the mask's neighbours do not explain; it stands where the first mask stands.
+        count = shape[len(result)] if shape is not None and len(result) < len(shape) else 1
+        found = call.walk.fresh(count, "positional")
+        result.extend(Value([found]) for _ in index.dims)
+    return result
 
 
 def _span(index: Value | None, size: int) -> tuple[int, int] | None:
@@ -120,12 +152,13 @@ def _index_add(call: Call) -> Value:
 
 def _index_put(call: Call) -> Value:
     value: Value = call["self"]
-    for place, index in enumerate(call["indices"]):
+    indices = _without_masks(call, call["indices"])
+    for place, index in enumerate(indices):
         if index is not None:
             _pointed(call, value.dims[place], index)
     written: Value = call["values"]
     call.walk.forget_labels(written)
-    rest = [dim for place, dim in enumerate(value.dims) if place >= len(call["indices"]) or call["indices"][place] is None]
+    rest = [dim for place, dim in enumerate(value.dims) if place >= len(indices) or indices[place] is None]
     for mine, theirs in zip(reversed(rest), reversed(written.dims), strict=False):
         if size_of(mine) == size_of(theirs):
             call.walk.unify(mine, theirs)
@@ -216,6 +249,7 @@ def _counts(call: Call) -> Value:
 
 RULES = {
     "embedding": _embedding,
+    **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), _bag),
     "index": _index,
     "index_select": _index_select,
     "gather": _gather,

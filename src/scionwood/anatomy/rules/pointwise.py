@@ -123,8 +123,8 @@ def _fill(call: Call) -> Value:
 
 RULES = {
     "pointwise": _pointwise,
-    "masked_fill": _pointwise,
-    "where": _pointwise,
+    **dict.fromkeys(("masked_fill", "where", "log_sigmoid", "hardswish", "complex", "polar", "isin"), _pointwise),
+    **dict.fromkeys(("real", "imag", "conj", "conj_physical", "_conj", "resolve_conj"), _pointwise),
     "type_as": lambda call: call["self"].like(call["self"].dims),
     "copy": _copy,
     "eq": _equal,

@@ -164,6 +164,13 @@ def _split(call: Call) -> list[Value]:
     """``split``, ``chunk``, ``split_with_sizes``, ``tensor_split``: the result's shapes say where the cuts are."""
     value: Value = call["self"]
     place = call.dim()
+    if sum(tensor.shape[place] for tensor in call.result) != size_of(value.dims[place]):
+        # Lengths that are known only when it runs.
+        call.walk.pin(value.dims[place], "positional")
+        return [
+            value.like(_replaced(value.dims, place, call.walk.fresh(tensor.shape[place], "positional")))
+            for tensor in call.result
+        ]
     pieces, start = [], 0
     for tensor in call.result:
         stop = start + tensor.shape[place]
