@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
@@ -174,16 +175,36 @@ class Choices:
 
     def _without_scores(self, run: Run, options: dict[str, Any]) -> dict[str, Any]:
         """What a method that ranks does with an axis that has no scores: its rule without scores, or it is an error."""
-        (axis,), record = run.source, self.record
-        if "scores" in record.needs:
-            raise MethodError(
-                f"{record.name} ranks by {record.scores}, and there are no scores of {axis}",
-                hint=f"give scores={{{axis!r}: one number for each of its {run.old[0]} indices, …}}",
+        if "scores" in self.record.needs:
+            self._refuse_without_scores()
+        if options.get("rule") == "variance":
+            self._note(
+                run, f"{noun(run.source[0])} is not the width of an embedding table: every {run.old[0] // run.new[0]}th"
             )
-        if record.scores == "variance" and options.get("rule") == "variance":
-            self._note(run, f"{noun(axis)} is not the width of an embedding table: every {run.old[0] // run.new[0]}th")
             return {**options, "rule": "uniform"}
         return options
+
+    def _refuse_without_scores(self) -> NoReturn:
+        """Name every axis that needs scores and has none, like axes of repeated blocks once."""
+        shrinking = {
+            theirs
+            for theirs, (old, new) in zip(self.match.axes.values(), self.match.sizes.values(), strict=True)
+            if new < old
+        }
+        missing: dict[str, list[str]] = {}
+        for axis, found in self.match.source.axes.items():
+            chosen = found.kind in CHOSEN or found.kind in self.record.resizes
+            if chosen and axis in (shrinking | self.match.shrunk) and axis not in (self._scores or {}):
+                missing.setdefault(re.sub(r"\.\d+\.", ".*.", axis), []).append(axis)
+        raise MethodError(
+            f"{self.record.name} ranks by {self.record.scores}, and some axes have no scores",
+            problems=[
+                f"{axes[0]}: {self.match.source.axes[axes[0]].size} numbers"
+                + (f" (and {len(axes) - 1} more axes: {shape})" if len(axes) > 1 else "")
+                for shape, axes in missing.items()
+            ],
+            hint="give scores={axis: one number for each of its indices, …}; scionwood anatomy lists the axes",
+        )
 
     def _kept_meaning(self, run: Run) -> Tensor:
         """Cut an axis that is not free without changing what its indices mean, or refuse."""
