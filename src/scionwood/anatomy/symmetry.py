@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.anatomy import Anatomy, flat_index
@@ -67,7 +66,7 @@ def verify(
     generator = torch.Generator().manual_seed(seed)
     module = model.rebuild().eval()
     randomize(module, generator, anatomy)
-    args, kwargs = pytree.tree_map_only(Tensor, lambda t: _random_input(t, module, generator), model.inputs)
+    args, kwargs = pytree.tree_map_only(Tensor, lambda t: _random_input(t, anatomy, generator), model.inputs)
     pristine = copy.deepcopy(module)
     module, args, kwargs = _widest(module, args, kwargs)
     _calibrate(module, args, kwargs, generator)
@@ -181,19 +180,14 @@ def _fan_in(name: str, tensor: Tensor, anatomy: Anatomy | None) -> int:
     return math.prod(read) if read and len(read) < tensor.dim() else tensor.numel() // tensor.shape[0]
 
 
-def _random_input(example: Tensor, module: nn.Module, generator: torch.Generator) -> Tensor:
+def _random_input(example: Tensor, anatomy: Anatomy, generator: torch.Generator) -> Tensor:
+    """Noise for numbers; integers as they were given, or tokens of the smallest vocabulary if nothing was."""
     if example.is_floating_point():
         return torch.randn(example.shape, generator=generator)
-    if not isinstance(example, FakeTensor) and example.numel() and bool((example != 0).any()):
+    if example.numel() and bool((example != 0).any()):
         return example
-    return torch.randint(3, _smallest_vocabulary(module), example.shape, generator=generator)
-
-
-def _smallest_vocabulary(module: nn.Module) -> int:
-    config: Any = getattr(module, "config", None)
-    parts = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", ()))]
-    sizes = [part.vocab_size for part in parts if isinstance(getattr(part, "vocab_size", None), int)]
-    return max(4, min([*sizes, 64]))
+    sizes = [axis.size for axis in anatomy.axes.values() if "vocab" in axis.tags]
+    return torch.randint(0, min(sizes, default=2), example.shape, generator=generator, dtype=example.dtype)
 
 
 def _widest(module: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any, Any]:

@@ -1,0 +1,26 @@
+"""Models and anatomies of the zoo, made once for all tests of a run."""
+
+import functools
+
+from scionwood import anatomy
+from scionwood.anatomy import Anatomy, Model
+from tests.architectures.further import FURTHER
+from tests.architectures.plain import PLAIN
+from tests.architectures.zoo import LISTED
+
+
+def source(name: str) -> object:
+    """What the anatomy of this family is derived from: a config, or ``package.module:factory``."""
+    if name in PLAIN:
+        return f"{PLAIN[name].__module__}:{PLAIN[name].__name__}"
+    return LISTED.get(name) or FURTHER[name]
+
+
+@functools.cache
+def model(name: str) -> Model:
+    return anatomy.model(source(name))
+
+
+@functools.cache
+def derived(name: str) -> Anatomy:
+    return anatomy.of(model(name))
