@@ -8,14 +8,33 @@ import torch
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint import write
 from scionwood.engine import combine
+from scionwood.engine.combine import CombinedTensor
 from scionwood.methods import registry
 from scionwood.methods.merge.whole import merge_tensors
 from scionwood.methods.record import Record
 from scionwood.verbs.merge import merge
 
 NAMES = [entry.name for entry in registry.listing("merge")]
-MODELS = {"merge.slerp": 2, "merge.nearswap": 1}
-SHAPES = {"matrix": (90, 70), "vector": (37,), "scalar": (), "empty": (0, 3), "cube": (3, 5, 7)}
+# Every method as it comes, and the options that take another way through it.
+CASES = [(name, {}) for name in NAMES] + [
+    ("merge.dare", {"rescale": "l1", "density": 0.5}),
+    ("merge.della", {"rescale": "l1"}),
+    ("merge.model_stock", {"filter_wise": True}),
+    ("merge.nuslerp", {"arc": "row"}),
+    ("merge.nuslerp", {"arc": "column"}),
+]
+IDS = ["-".join([name.partition(".")[2], *(str(value) for value in options.values())]) for name, options in CASES]
+MODELS = {"merge.slerp": 2, "merge.nuslerp": 2, "merge.nearswap": 1, "merge.arcee_fusion": 1}
+SHAPES = {
+    "matrix": (60, 40),
+    "vector": (37,),
+    "long vector": (300,),
+    "scalar": (),
+    "empty": (0, 3),
+    "cube": (3, 5, 7),
+    "wide": (2, 300),
+    "column": (50, 1),
+}
 
 
 def family(dtype, count=3, seed=0):
@@ -32,10 +51,15 @@ def family(dtype, count=3, seed=0):
     return base, tuned
 
 
+def takes_base(name):
+    record = Record.of(registry.load(name))
+    return record.space == "delta" or "base" in record.inputs
+
+
 def merged(name, dtype, **options):
     base, tuned = family(dtype)
-    uses_base = Record.of(registry.load(name)).space == "delta"
-    return merge(tuned[: MODELS.get(name, 3)], base=base if uses_base else None, method=name, options=options, seed=3)
+    models = tuned[: MODELS.get(name, 3)]
+    return merge(models, base=base if takes_base(name) else None, method=name, options=options, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -44,41 +68,58 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(combine, "TILE", 128)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "merge.dare"])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_tiles_give_the_bits_of_the_whole(name, dtype):
+def test_tiles_give_the_bits_of_the_whole(name, options, dtype, monkeypatch):
     base, tuned = family(dtype)
     function = registry.load(name)
-    made = merged(name, dtype)
+    made = merged(name, dtype, **options)
     for tensor in SHAPES:
         if tensor == "empty":
             assert made[tensor].shape == (0, 3)
             continue
-        whole = merge_tensors(function, [model[tensor] for model in tuned[: MODELS.get(name, 3)]], base[tensor])
+        models = [model[tensor] for model in tuned[: MODELS.get(name, 3)]]
+        origin = base[tensor] if takes_base(name) else None
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "rand", drawn(made.tensors[tensor], len(models)))
+            whole = merge_tensors(function, models, origin, options)
         # Sums over tiles are in float64, so thresholds and angles agree to the last bit of float32 but for ties of rounding.
         torch.testing.assert_close(made[tensor], whole.to(dtype), rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+
+
+def drawn(tensor, count):
+    """A torch.rand that gives the numbers that the engine draws for the models of this tensor, one after another."""
+    assert isinstance(tensor, CombinedTensor)
+    numbers = iter([tensor._uniform(n, 0, tensor.num_elements, torch.Size(tensor.shape)) for n in range(count)])
+    return lambda shape, **_: next(numbers).reshape(shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_half_precision_run_is_the_rounded_float32_run(name):
     base, tuned = family(torch.bfloat16)
     widened = [{k: v.float() if v.is_floating_point() else v for k, v in model.items()} for model in (base, *tuned)]
-    uses_base = Record.of(registry.load(name)).space == "delta"
     count = MODELS.get(name, 3)
-    narrow = merge(tuned[:count], base=base if uses_base else None, method=name)
-    wide = merge(widened[1 : count + 1], base=widened[0] if uses_base else None, method=name)
+    narrow = merge(tuned[:count], base=base if takes_base(name) else None, method=name)
+    wide = merge(widened[1 : count + 1], base=widened[0] if takes_base(name) else None, method=name)
     for tensor in SHAPES:
         assert torch.equal(narrow[tensor], wide[tensor].bfloat16()), tensor
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_bytes_do_not_depend_on_workers_or_tiles(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_the_bytes_do_not_depend_on_workers_or_tiles(name, options, tmp_path, monkeypatch):
     digests = set()
-    for number, (workers, tile) in enumerate([(1, 128), (4, 128), (2, 4096)]):
+    for number, (workers, tile) in enumerate([(1, 128), (4, 128), (2, 4096), (1, 1000)]):
         monkeypatch.setattr(combine, "TILE", tile)
-        out = write(merged(name, torch.bfloat16), tmp_path / f"{number}.safetensors", workers=workers)
+        out = write(merged(name, torch.bfloat16, **options), tmp_path / f"{number}.safetensors", workers=workers)
         digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_rows_read_alone_are_the_rows_of_the_whole(name, options):
+    made = merged(name, torch.bfloat16, **options)
+    for tensor, start, stop in [("matrix", 20, 33), ("vector", 5, 9), ("cube", 1, 2), ("wide", 1, 2)]:
+        assert torch.equal(made.tensors[tensor].read(start, stop), made[tensor][start:stop]), tensor
 
 
 def test_random_numbers_belong_to_seed_tensor_model_and_element():

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 from scionwood.checkpoint import LazyTensor
 from scionwood.engine.counting import Counter
 from scionwood.methods.record import Record
-from scionwood.methods.summary import Sum, Summary
+from scionwood.methods.summary import Sum, Summary, share, wanted
 
 __all__ = ["TILE", "CombinedTensor"]
 
@@ -25,7 +25,7 @@ class CombinedTensor(LazyTensor):
 
     Arithmetic is float32 whatever the dtypes: a tile of each input is read and widened, the method runs, the result is rounded once. The
     bits depend neither on how the tensor is cut into reads nor on threads: tiles of the passes are fixed, and random numbers are counted
-    by element.
+    by element. What a method must see at once is never cut: an element, a row (the last dimension), or the tensor.
 
     Args:
         name: its name in the output.
@@ -49,7 +49,10 @@ class CombinedTensor(LazyTensor):
     ) -> None:
         record = Record.of(method)
         rank = len(inputs[0].shape)
-        super().__init__(name, inputs[0].shape, dtype, row_dims=rank if record.scope == "element" else min(1, rank))
+        # A vector that is seen by rows is one row, though its elements count as rows wherever it is read or written.
+        dims = {"element": rank, "row": max(rank - 1, min(1, rank))}.get(record.scope, min(1, rank))
+        super().__init__(name, inputs[0].shape, dtype, row_dims=dims)
+        self._whole = rank <= 1 if record.scope == "row" else record.scope != "element"
         self.record = record
         self.method = method
         self.inputs = tuple(inputs)
@@ -62,10 +65,10 @@ class CombinedTensor(LazyTensor):
     @property
     def indivisible(self) -> bool:
         """Passes before the first tile: one thread should do the whole tensor, so that others do not wait for it."""
-        return bool(self.record.summaries) or self.record.scope == "tensor"
+        return self._whole or bool(wanted(self.record.summaries, self.options))
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
-        if self.record.scope == "tensor":
+        if self._whole:
             yield from [(0, self.num_rows)] if self.num_elements else []
             return
         yield from super().tiles(min(nbytes, TILE * self.dtype.itemsize))
@@ -73,14 +76,10 @@ class CombinedTensor(LazyTensor):
     def read_rows(self, start: int, stop: int) -> Tensor:
         if start == stop or not self.num_elements:
             return torch.empty(stop - start, *self.row_shape, dtype=self.dtype)
-        if self.record.scope == "tensor":
-            result = self._tile(0, self.num_elements, {}).reshape(self.num_rows, *self.row_shape)[start:stop]
-            return result.to(self.dtype)
+        first, last = (0, self.num_rows) if self._whole else (start, stop)
         width = math.prod(self.row_shape)
-        summaries = self._prepared()
-        # The arithmetic always sees the same tiles, whatever rows are asked for: sums inside a method keep their order.
-        result = self._tile(start * width, stop * width, summaries)
-        return result.to(self.dtype).reshape(stop - start, *self.row_shape)
+        result = self._tile(first * width, last * width, self._prepared())
+        return result.to(self.dtype).reshape(last - first, *self.row_shape)[start - first : stop - first]
 
     def _prepared(self) -> Mapping[str, Tensor]:
         if not self.num_elements:
@@ -92,19 +91,17 @@ class CombinedTensor(LazyTensor):
 
     def _summarize(self, summaries: Sequence[Summary]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for summary in summaries:
+        for summary in wanted(summaries, self.options):
             if isinstance(summary, Sum):
                 total: Tensor | None = None
-                for tile in self._passes():
-                    share = summary.of(tile, found, self.options)
-                    total = share if total is None else total + share
+                for part in self._passes(summary, found):
+                    total = part if total is None else total + part
                 assert total is not None
                 found[summary.name] = total
                 continue
             counters: list[Counter] = []
             for _ in Counter.rounds:
-                for tile in self._passes():
-                    numbers = summary.of(tile, found, self.options)
+                for numbers in self._passes(summary, found):
                     if not counters:
                         counters = [
                             Counter(k) for k in summary.kept(self.num_elements, len(numbers), found, self.options)
@@ -118,31 +115,36 @@ class CombinedTensor(LazyTensor):
             found[summary.name] = torch.stack([counter.value for counter in counters])
         return found
 
-    def _passes(self) -> Iterator[list[Tensor]]:
-        for start in range(0, self.num_elements, TILE):
-            yield self._inputs(start, min(start + TILE, self.num_elements))[0]
+    def _passes(self, summary: Summary, found: Mapping[str, Tensor]) -> Iterator[Any]:
+        """What a summary makes of every tile: tiles of the same sizes always, each of whole rows for what is seen by rows."""
+        unit = self.num_elements if self._whole else math.prod(self.row_shape)
+        step = max(1, TILE // unit) * unit
+        for start in range(0, self.num_elements, step):
+            values, beside = self._inputs(start, min(start + step, self.num_elements), summary.needs)
+            yield share(summary, values, found, self.options, beside)
 
-    def _inputs(self, start: int, stop: int) -> tuple[list[Tensor], Tensor | None]:
-        """The elements [start, stop) of every input in float32, as differences to the base in delta space; and the base."""
-        base = None if self.base is None else elements(self.base, start, stop).float()
-        values = [elements(tensor, start, stop).float() for tensor in self.inputs]
+    def _inputs(self, start: int, stop: int, needs: Collection[str]) -> tuple[list[Tensor], dict[str, Any]]:
+        """The elements [start, stop) of every input in float32, as differences in delta space; and what else is needed."""
+        form: tuple[int, ...] = (-1,)
+        if self.record.scope == "row":
+            form = (-1, self.shape[-1] if self.shape else 1)
+        elif self.record.scope != "element":
+            form = self.shape
+        base = None if self.base is None else elements(self.base, start, stop).float().reshape(form)
+        values = [elements(tensor, start, stop).float().reshape(form) for tensor in self.inputs]
         if self.record.space == "delta":
             assert base is not None
             values = [value - base for value in values]
-        return values, base
+        beside: dict[str, Any] = {"base": base}
+        if "uniforms" in needs:
+            beside["uniforms"] = [self._uniform(n, start, stop, values[0].shape) for n in range(len(values))]
+        return values, beside
 
     def _tile(self, start: int, stop: int, summaries: Mapping[str, Tensor]) -> Tensor:
-        values, base = self._inputs(start, stop)
-        if self.record.scope != "element":
-            shape = (-1, *self.shape[1:]) if self.shape else ()
-            values = [value.reshape(shape) for value in values]
-            base = None if base is None else base.reshape(shape)
-        key = "deltas" if self.record.space == "delta" else "tensors"
-        at_hand: dict[str, Any] = {key: values, "base": base, **summaries}
-        if "uniforms" in self.record.inputs:
-            at_hand["uniforms"] = [self._uniform(number, start, stop, values[0].shape) for number in range(len(values))]
+        values, beside = self._inputs(start, stop, self.record.inputs)
+        at_hand: dict[str, Any] = {"deltas": values, "tensors": values, "shape": self.shape, **beside, **summaries}
         result = self.method(**{name: at_hand[name] for name in self.record.inputs if name in at_hand}, **self.options)
-        return base + result if self.record.space == "delta" and base is not None else result
+        return beside["base"] + result if self.record.space == "delta" else result
 
     def _uniform(self, number: int, start: int, stop: int, shape: torch.Size) -> Tensor:
         """Numbers in [0, 1) that depend on the seed, the tensor, the model and the element alone: a counter, not a stream."""

@@ -66,6 +66,9 @@ INPUTS: dict[str, str] = {
     "lengths": "for each input, the sum of its magnitudes and what the mask leaves of it",
     "energies": "for each input, the sum of its squares where it is kept",
     "counts": "for each input, how many of its elements are of a kind",
+    "columns": "for each column, sums over its elements",
+    "sums": "for each input, the sum of its elements",
+    "shape": "the shape of the whole tensor, where a method is given parts of it",
     "statistics": "what a calibration pass has measured, by name",
 }
 """What a verb can hand to a method, by the name of the positional parameter; a verb that can give more adds a line."""

@@ -9,29 +9,41 @@ variance of the rescaled entries destroys the model.
 The paper divides by the density. mergekit, since 0.1.0, scales so that the sum of magnitudes stays what it was: ``rescale="l1"``.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from scionwood.methods.merge.consensus import agree
+from scionwood.methods.merge.dropping import l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import Finite, method
+from scionwood.methods.summary import Sum
 
 __all__ = ["dare"]
 
 
-@method(space="delta", scope="element", paper="2311.03099")
+def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
+    return magnitudes(deltas, [d * (u < options["density"]) for d, u in zip(deltas, found["uniforms"], strict=True)])
+
+
+@method(
+    space="delta",
+    scope="element",
+    paper="2311.03099",
+    summaries=[Sum("lengths", _lengths, when=lambda options: options["rescale"] == "l1", needs=("uniforms",))],
+)
 def dare(
     deltas: Sequence[Tensor],
     uniforms: Sequence[Tensor],
+    lengths: Tensor | None = None,
     *,
     density: Annotated[float, Finite(above=0, at_most=1)] = 0.1,
     weights: Weights = 1.0,
     consensus: bool = False,
     normalize: bool = False,
-    rescale: Literal["inverse_density"] | None = "inverse_density",
+    rescale: Literal["inverse_density", "l1"] | None = "inverse_density",
     scale: Annotated[float, Finite()] = 1.0,
 ) -> Tensor:
     """Return the merged task vector.
@@ -44,6 +56,7 @@ def dare(
     Args:
         deltas: the difference of each model to the base.
         uniforms: random numbers in [0, 1); an entry is kept where its number is below the density.
+        lengths: the sum of magnitudes of each delta, and of what is kept of it.
         density: the share of entries that is kept; the paper keeps 10 %, and 1 % for instruction tuning.
         weights: of the models.
         consensus: keep only what has the elected sign, as TIES does.
@@ -54,8 +67,10 @@ def dare(
     Raises:
         MethodError: the weights do not fit the models.
     """
-    factor = 1.0 if rescale is None or density >= 1 else 1 / density
+    factor = 1 / density if rescale == "inverse_density" else 1.0
     kept = [delta * (drawn < density) for delta, drawn in zip(deltas, uniforms, strict=True)]
+    if lengths is not None:
+        kept = [delta.mul_(length) for delta, length in zip(kept, l1_factors(lengths), strict=True)]
     if consensus:
         result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
     else:

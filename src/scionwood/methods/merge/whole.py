@@ -37,14 +37,18 @@ def merge_tensors(
     """
     record = Record.of(method)
     resolved = resolve(method, dict(options or {}))
-    values = [tensor.float() for tensor in tensors]
-    origin = None if base is None else base.float()
+    shape = tensors[0].shape
+    # What is seen by rows comes as a matrix: a vector is one row, a scalar a row of one.
+    form = (-1, shape[-1] if shape else 1) if record.scope == "row" else shape
+    values = [tensor.float().reshape(form) for tensor in tensors]
+    origin = None if base is None else base.float().reshape(form)
     if record.space == "delta":
         assert origin is not None
         values = [value - origin for value in values]
-    at_hand: dict[str, Any] = {"deltas": values, "tensors": values, "base": origin}
-    at_hand |= summarize(record.summaries, values, resolved)
+    at_hand: dict[str, Any] = {"deltas": values, "tensors": values, "base": origin, "shape": tuple(shape)}
     if "uniforms" in record.inputs:
         at_hand["uniforms"] = [torch.rand(value.shape, generator=generator) for value in values]
-    result = method(**{name: at_hand[name] for name in record.inputs}, **resolved)
-    return origin + result if record.space == "delta" and origin is not None else result
+    at_hand |= summarize(record.summaries, values, resolved, at_hand)
+    result = method(**{name: at_hand[name] for name in record.inputs if name in at_hand}, **resolved)
+    merged = origin + result if record.space == "delta" and origin is not None else result
+    return merged.reshape(shape)

@@ -1,0 +1,100 @@
+"""DELLA: drop entries at random, small ones sooner than large ones, and rescale the rest (Deep et al., 2024, arXiv:2406.11617).
+
+    p_ij = density - epsilon + 2 epsilon rank_ij / (columns - 1),   rank_ij of |delta_ij| in its row, 0 for the smallest
+    m_ij ~ Bernoulli(p_ij),   delta~_ij = m_ij delta_ij / p_ij
+
+and what is left is merged by elected signs, as in TIES. The expectation is the task vector, as in DARE, and what is likely noise goes
+first. It hurts as DARE does: where deltas are large, and where rows are so short that ranks say little. A vector is one row.
+
+mergekit, since 0.1.0, does not divide by p but keeps the sum of magnitudes (``rescale="l1"``): that favours large entries.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from scionwood.errors import MethodError
+from scionwood.methods.merge.consensus import agree
+from scionwood.methods.merge.dropping import l1_factors, magnitudes
+from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.weighting import Weights, spread_weights
+from scionwood.methods.record import Finite, method
+from scionwood.methods.summary import Sum
+
+__all__ = ["della"]
+
+
+def _probabilities(delta: Tensor, density: float, epsilon: float) -> Tensor:
+    columns = delta.shape[-1]
+    if columns < 2 or density >= 1:
+        return torch.full_like(delta, density)
+    order = delta.abs().argsort(stable=True, dim=-1)
+    ramp = torch.linspace(density - epsilon, density + epsilon, columns).expand_as(delta)
+    return torch.empty_like(delta).scatter_(-1, order, ramp)
+
+
+def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
+    probabilities = [_probabilities(delta, options["density"], options["epsilon"]) for delta in deltas]
+    drawn = zip(deltas, probabilities, found["uniforms"], strict=True)
+    return magnitudes(deltas, [delta * (uniform < probability) for delta, probability, uniform in drawn])
+
+
+@method(
+    space="delta",
+    scope="row",
+    paper="2406.11617",
+    summaries=[Sum("lengths", _lengths, when=lambda options: options["rescale"] == "l1", needs=("uniforms",))],
+)
+def della(
+    deltas: Sequence[Tensor],
+    uniforms: Sequence[Tensor],
+    lengths: Tensor | None = None,
+    *,
+    density: Annotated[float, Finite(above=0, at_most=1)] = 0.5,
+    epsilon: Annotated[float, Finite(at_least=0, below=1)] = 0.15,
+    weights: Weights = 1.0,
+    consensus: bool = True,
+    normalize: bool = True,
+    rescale: Literal["inverse_probability", "l1"] | None = "inverse_probability",
+    scale: Annotated[float, Finite()] = 1.0,
+) -> Tensor:
+    """Return the merged task vector.
+
+    >>> drawn = torch.full((1, 5), 0.45)  # the probabilities are 0.35, 0.425, 0.5, 0.575 and 0.65
+    >>> della([torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5]])], [drawn])
+    tensor([[0.0000, 0.0000, 0.6000, 0.6957, 0.7692]])
+
+    Args:
+        deltas: the difference of each model to the base.
+        uniforms: random numbers in [0, 1); an entry is kept where its number is below its probability.
+        lengths: the sum of magnitudes of each delta, and of what is kept of it.
+        density: the share of entries that is kept; at 1 nothing is dropped.
+        epsilon: how far the probabilities of the smallest and of the largest entry of a row are from the density.
+        weights: of the models.
+        consensus: keep only what has the elected sign, as TIES does.
+        normalize: divide by the weights; of what was kept, element by element, with consensus.
+        rescale: what makes up for the entries dropped.
+        scale: of the result.
+
+    Raises:
+        MethodError: the weights do not fit the models, or a probability would leave the range from 0 to 1.
+    """
+    if density < 1 and not 0 < density - epsilon <= density + epsilon <= 1:
+        raise MethodError(
+            f"With density {density:g} and epsilon {epsilon:g} entries would be kept with probabilities from "
+            f"{density - epsilon:g} to {density + epsilon:g}.",
+            hint="Both must be above 0 and at most 1.",
+        )
+    factors = [1.0] * len(deltas) if lengths is None else l1_factors(lengths)
+    kept = []
+    for delta, drawn, factor in zip(deltas, uniforms, factors, strict=True):
+        probability = _probabilities(delta, density, epsilon)
+        chosen = delta * (drawn < probability)
+        kept.append(chosen.div_(probability) if rescale == "inverse_probability" else chosen.mul_(factor))
+    if consensus:
+        result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
+    else:
+        result = add_up(kept, spread_weights(weights, len(deltas), normalize=normalize))
+    return result if scale == 1.0 else result.mul_(scale)
