@@ -419,6 +419,8 @@ def _embeddings(matcher: _Matcher, new: Dimension, old: Dimension) -> Iterator[d
 def _compatible(matcher: _Matcher, new: str, old: str) -> bool:
     if not matcher._alike(new, old):
         return False
+    if matcher.target.axes[new].kind == matcher.source.axes[old].kind == "part":
+        return True
     mine, theirs = _noun(new), _noun(old)
     return mine == theirs or {mine, theirs} <= _ACTS_AS_HEADS
 

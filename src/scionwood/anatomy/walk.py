@@ -98,7 +98,16 @@ def _values_in(items: Iterable[Any]) -> Iterator[Value]:
 
 Rule = Callable[[Call], Any]
 
-_FAILURES = (UnrefinableError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAILURES = (
+    UnrefinableError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 """What a rule may raise on a call that nobody had in mind when it was written; the call then counts as unknown."""
 
 
@@ -268,7 +277,9 @@ class Walk:
         call = Call(self, operation, arguments, result)
         values = call.values()
         counted = operation._schema.name == "aten::arange"
-        numbers = known.compute(operation, arguments) if values or counted else None
+        # One number made out of nothing (the base of a power) is known too; larger tensors may be written into later.
+        lone = operation._schema.name in ("aten::full", "aten::scalar_tensor") and result.ndim == 0
+        numbers = known.compute(operation, arguments) if values or counted or lone else None
         if numbers is not None and not counted and not any(value.labels for value in values):
             return pytree.tree_map_only(Tensor, self.constant, numbers)
         for value in values:

@@ -242,6 +242,8 @@ def _same_constants(source: tuple[Tensor, ...], target: tuple[Tensor, ...]) -> T
 
 
 def _why_not(kind: str, n: int, m: int, *, has_constants: bool) -> list[str]:
+    if kind == "positional" and m == 1:
+        return ["nothing says which of its positions the one that is left is"]
     if kind == "positional" and has_constants:
         divides = (
             f"{m} does not divide {n}" if n % m else f"the target's constants are not every {n // m}th of the source's"
