@@ -199,7 +199,8 @@ class _Matcher:
                         self.larger.append(deeper)
                     continue
                 self.problems.append(
-                    f"{block} would come from block {chosen[int(index)]} of the source, which is of another kind (it has no {new[0]}): "
+                    f"{block} would come from block {chosen[int(index)]} of the source, which is of another kind "
+                    f"(it has no {through(new[0], self.depth)}): "
                     "choose the blocks by an explicit list"
                 )
 
