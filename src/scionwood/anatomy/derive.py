@@ -107,8 +107,9 @@ def _describe(
     for name, tensor in dims.items():
         for place, dim in enumerate(tensor):
             own = tuple(leaves(dim))
+            summed = any(atom.terms is not None for atom in expand(dim))
             for leaf in dict.fromkeys(own):
-                places[leaf].append(Occurrence(name, place, len(tensor), frozenset(roles[name][place]), own))
+                places[leaf].append(Occurrence(name, place, len(tensor), frozenset(roles[name][place]), own, summed))
     names = name_axes(places, {atom: _kind(atom) for atom in places}, lists)
     paired = {leaf for dim in found.paired for leaf in leaves(dim)}
     axes = {

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from scionwood.anatomy.atoms import Atom
-from scionwood.anatomy.depth import block_of, shared_path
+from scionwood.anatomy.depth import block_of, indices_in, shared_path
 
 __all__ = ["Occurrence", "name_axes", "trim", "trunk"]
 
@@ -22,6 +22,7 @@ class Occurrence:
         rank: how many dimensions the tensor has.
         roles: the roles seen for this axis in this tensor.
         beside: the other atoms of the same dimension, outermost first, this one included.
+        summed: the dimension is a concatenation, or has one as a factor; else it is the product of the atoms.
     """
 
     tensor: str
@@ -29,6 +30,7 @@ class Occurrence:
     rank: int
     roles: frozenset[str]
     beside: tuple[Atom, ...]
+    summed: bool = False
 
     @property
     def module(self) -> str:
@@ -59,24 +61,65 @@ def name_axes(
     shares it, ``inner`` if one block keeps it to itself.
     """
     root = trunk([o.tensor for found in places.values() for o in found], lists)
+    attending = {
+        block_of(o.tensor, lists) for atom, found in places.items() if "value" in atom.tags for o in found
+    }
     wanted: dict[Atom, tuple[str, str]] = {}
     for atom, found in places.items():
         noun = _noun(atom, found, kinds[atom], lists)
-        where = "" if noun == "vocab" else trim(shared_path([o.module for o in found]), root)
-        wanted[atom] = (where, noun)
+        if noun == "qk_dim" and attending.isdisjoint(block_of(o.tensor, lists) for o in found):
+            # Contracted between activations where nothing is attended to: the state of a recurrence.
+            noun = "state"
+        wanted[atom] = (_where(noun, found, root, lists), noun)
+    factors = _factors(places, wanted)
+    wanted = {atom: (where, factors.get(atom, noun)) for atom, (where, noun) in wanted.items()}
     short = Counter(_joined(*pair) for pair in wanted.values())
+    inside = Counter(_joined(*pair) for atom, pair in wanted.items() if _in_blocks(places[atom], lists))
     names: dict[Atom, str] = {}
     taken: set[str] = set()
     for atom, (where, noun) in wanted.items():
         name = _joined(where, noun)
-        if short[name] > 1:
-            name = _distinct(places[atom], root, noun, name)
+        # Of several that want a name, the one that runs through the blocks has it; the others are called after who writes them.
+        if short[name] > 1 and not (inside[name] == 1 and _in_blocks(places[atom], lists)):
+            name = _distinct(places[atom], root, noun, name, lists)
         base, number = name, 2
         while name in taken:
             name, number = f"{base}_{number}", number + 1
         taken.add(name)
         names[atom] = name
     return names
+
+
+def _where(noun: str, found: Sequence[Occurrence], root: str, lists: Mapping[str, int]) -> str:
+    """The path that all the tensors of an axis share; for the widths that blocks hand on, those tensors that write it."""
+    if noun == "vocab":
+        return ""
+    writers = [o.module for o in found if "writes" in o.roles and o.rank > 1]
+    chosen = writers if noun in ("hidden", "channels") and writers else [o.module for o in found]
+    path = shared_path(chosen)
+    if path in lists and noun in ("hidden", "channels"):
+        path = path.rpartition(".")[0]
+    return trim(path, root)
+
+
+def _in_blocks(found: Sequence[Occurrence], lists: Mapping[str, int]) -> bool:
+    return any(block_of(o.tensor, lists) for o in found)
+
+
+def _factors(places: Mapping[Atom, Sequence[Occurrence]], wanted: Mapping[Atom, tuple[str, str]]) -> dict[Atom, str]:
+    """Widths that always stand together (12 groups of 4 channels) are told apart as groups and width."""
+    together: dict[Atom, tuple[Atom, ...]] = {}
+    for atom, (_, noun) in wanted.items():
+        if noun in ("hidden", "channels", "inner"):
+            products = [occurrence.beside for occurrence in places[atom] if not occurrence.summed]
+            largest = max(products, key=len, default=())
+            together[atom] = tuple(other for other in largest if wanted.get(other, ("", ""))[1] == noun)
+    result: dict[Atom, str] = {}
+    for atom, alike in together.items():
+        if len(alike) > 1 and all(together.get(other) == alike for other in alike):
+            noun = wanted[atom][1].removesuffix("s")
+            result[atom] = f"{noun}_width" if alike[-1] is atom else f"{noun}_groups"
+    return result
 
 
 def _joined(*parts: str) -> str:
@@ -90,8 +133,17 @@ def trim(path: str, root: str) -> str:
     return path.removeprefix(f"{root}.") if root else path
 
 
-def _distinct(found: Sequence[Occurrence], root: str, noun: str, name: str) -> str:
+def _distinct(
+    found: Sequence[Occurrence], root: str, noun: str, name: str, lists: Mapping[str, int]
+) -> str:
     """Two axes want one name: say which module writes this one, or in which part of the model most of it lies."""
+    if noun in ("hidden", "channels"):
+        blocks = [[f"{path}.{index}" for path, index in indices_in(o.tensor, lists)] for o in found]
+        inside = [enclosing for enclosing in blocks if enclosing]
+        shared = [block for block in inside[0] if all(block in others for others in inside)] if inside else []
+        if inside:
+            most = Counter(enclosing[0] for enclosing in inside).most_common(1)[0][0]
+            return _joined(trim(shared[-1] if shared else most, root), noun)
     modules = [trim(o.module, root) for o in found if "writes" in o.roles] or [trim(o.module, root) for o in found]
     (first, _), *_ = Counter(path.split(".")[0] for path in modules).most_common(1)
     if "." not in name and len(set(modules)) > 1:
@@ -110,9 +162,16 @@ def _noun(atom: Atom, found: Sequence[Occurrence], kind: str, lists: Mapping[str
         return _part(atom, found)
     if kind == "kernel":
         return _kernel(found[0])
+    blocks = {block_of(o.tensor, lists) for o in found}
+    if "score" in atom.tags and blocks == {None} and kind == "output":
+        return "projection"
     attention = _attention(atom, found)
     if attention:
         return attention
+    if "groups" in atom.tags:
+        return "groups"
+    if "summed" in atom.tags and kind == "free" and len(blocks) == 1:
+        return "state"
     if "table" in atom.tags:
         return "rows"
     if kind in ("positional", "input"):
@@ -120,7 +179,6 @@ def _noun(atom: Atom, found: Sequence[Occurrence], kind: str, lists: Mapping[str
     modules = {o.module for o in found}
     if kind == "output" and len(modules) == 1:
         return "output"
-    blocks = {block_of(o.tensor, lists) for o in found}
     convolved = sum(o.rank >= 3 for o in found) * 2 > sum(o.rank >= 2 for o in found)
     if len(blocks) > 1 or (blocks == {None} and len(modules) > 2):
         return "channels" if convolved else "hidden"

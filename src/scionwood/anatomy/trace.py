@@ -79,6 +79,8 @@ def trace(model: Model) -> Trace:
     outputs = [value.dims for value in _flat(result)]
     for parameter in dims.values():
         _pin_untaken(parameter)
+    for parameter in dims.values():
+        _forget_cuts(parameter)
     return Trace(dims, outputs, walk.roles, walk.paired, walk.unknown, used)
 
 
@@ -90,6 +92,12 @@ def _pin_untaken(parameter: list[Dim]) -> None:
             for leaf in found:
                 if {"cut"} == leaf.tags & {"cut", "taken"} and not leaf.pins:
                     leaf.pins.add("positional")
+
+
+def _forget_cuts(parameter: list[Dim]) -> None:
+    for dim in parameter:
+        for leaf in leaves(dim):
+            leaf.tags -= {"cut", "taken"}
 
 
 def _must_stay(node: torch.fx.Node) -> bool:

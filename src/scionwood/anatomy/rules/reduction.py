@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scionwood.anatomy.atoms import UNIT, Dim
+from scionwood.anatomy.atoms import UNIT, Dim, tag
 from scionwood.anatomy.walk import Call, Value
 
 
@@ -23,6 +23,9 @@ def _reduce(call: Call) -> Value:
     value: Value = call["self"]
     if value.origin is not None:
         call.walk.roles.extend((value.origin, dim, "scales") for dim in value.dims)
+    elif call.operation._schema.name == "aten::sum" and not value.weights:
+        for place in {int(dim) % len(value.dims) for dim in call.get("dim") or ()}:
+            tag(value.dims[place], "summed")
     return Value(_reduced(call, value, call.get("dim"), keep=bool(call.get("keepdim"))), constant=value.constant)
 
 

@@ -97,7 +97,11 @@ def _repeat_interleave(call: Call) -> Any:
         return call.walk.give_up("aten::repeat_interleave", call.values(), call.result)
     place = call.dim()
     dims = list(value.dims)
-    dims[place] = (*dims[place], *call.walk.fresh(call["repeats"]))
+    if value.origin is None and not value.constant:
+        atoms.tag(dims[place], "groups")
+    each = call.walk.fresh(call["repeats"])
+    atoms.tag(each, "heads")
+    dims[place] = (*dims[place], *each)
     return dataclasses.replace(value.like(dims), origin=None)
 
 
