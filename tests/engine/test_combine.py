@@ -24,7 +24,7 @@ CASES = [(name, {}) for name in NAMES] + [
     ("merge.nuslerp", {"arc": "column"}),
 ]
 IDS = ["-".join([name.partition(".")[2], *(str(value) for value in options.values())]) for name, options in CASES]
-MODELS = {"merge.slerp": 2, "merge.nuslerp": 2, "merge.nearswap": 1, "merge.arcee_fusion": 1}
+MODELS = {"merge.slerp": 2, "merge.nuslerp": 2, "merge.nearswap": 1, "merge.arcee_fusion": 1, "merge.timber": 1}
 SHAPES = {
     "matrix": (60, 40),
     "vector": (37,),

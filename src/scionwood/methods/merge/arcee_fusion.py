@@ -1,4 +1,4 @@
-"""Arcee Fusion: take from the other model what has moved most, and leave the rest as it is (Arcee, 2024; as mergekit has it).
+"""Arcee Fusion: take from the other model what has moved most (Arcee, 2024; as mergekit has it).
 
     importance = |delta| * KL(softmax(row of theta) || softmax(row of theta_0)),   theta = theta_0 + delta where
     importance >= median + 1.5 (upper - lower quartile of the importance)

@@ -1,4 +1,4 @@
-"""DELLA: drop entries at random, small ones sooner than large ones, and rescale the rest (Deep et al., 2024, arXiv:2406.11617).
+"""DELLA: drop entries at random, small ones sooner, and rescale the rest (Deep et al., 2024, arXiv:2406.11617).
 
     p_ij = density - epsilon + 2 epsilon rank_ij / (columns - 1),   rank_ij of |delta_ij| in its row, 0 for the smallest
     m_ij ~ Bernoulli(p_ij),   delta~_ij = m_ij delta_ij / p_ij
