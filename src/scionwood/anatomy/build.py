@@ -6,7 +6,6 @@ import contextlib
 import copy
 import dataclasses
 import importlib
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,13 +16,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from scionwood.anatomy.examples import example_inputs
+from scionwood.anatomy.reasons import first_line, silence, why_not_built, why_not_exported
 from scionwood.errors import AnatomyError, nearest
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from transformers import PretrainedConfig
 
-__all__ = ["Model", "from_config", "from_factory", "from_module"]
+__all__ = ["Model", "check_family", "from_config", "from_factory", "from_module"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Model:
     rebuild: Callable[[], nn.Module]
 
 
+MOST_BLOCKS = 10_000
+MOST_CONSTANT_BYTES = 2**31
+
+
 def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "config") -> Model:
     """Build the model that a transformers config describes, on the meta device.
 
@@ -68,14 +72,21 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
     def build() -> nn.Module:
         return model_class(copy.deepcopy(settings)).eval()
 
+    blocks = getattr(settings, "num_hidden_layers", 1)
+    if isinstance(blocks, int) and not 1 <= blocks <= MOST_BLOCKS:
+        raise AnatomyError(
+            f"{source}: num_hidden_layers is {blocks}",
+            hint=f"a model has at least one block; every block is looked at, and more than {MOST_BLOCKS:,} are too many",
+        )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), silence():
             module = build()
     except AnatomyError:
         raise
     except Exception as error:
         raise AnatomyError(
-            f"{source}: {model_class.__name__} cannot be built from this config: {_first_line(error)}",
+            f"{source}: {model_class.__name__} cannot be built from this config: "
+            f"{why_not_built(error, settings.to_dict())}",
             hint="check the sizes: head counts must divide widths, and every size the family needs must be there",
         ) from error
     constants = _constants(module)
@@ -87,11 +98,17 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
             with mode:
                 program = export(module, (), {name: _ghost(tensor) for name, tensor in inputs.items()})
         except Exception as error:  # noqa: BLE001 - any failure means: try the next kind of input
-            failure = f"with {', '.join(inputs)}: {_reason(error)}"
+            failure = f"with {', '.join(inputs)}: {why_not_exported(error)}"
             if failure not in failures:
                 failures.append(failure)
             continue
         return Model(module, ((), inputs), program, constants, settings, source, build)
+    heads, groups = (getattr(settings, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
+        raise AnatomyError(
+            f"{source}: num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({groups})",
+            hint="every head of keys and values serves as many heads of queries",
+        )
     raise AnatomyError(
         f"{source}: {model_class.__name__} takes none of the example inputs scionwood knows to make",
         problems=failures,
@@ -125,8 +142,13 @@ def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
                 store[name] = memo[id(tensor)]
 
 
-def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
-    from transformers import CONFIG_MAPPING, PretrainedConfig
+def check_family(config: Mapping[str, Any], source: str) -> str:
+    """Return the family that a config names, provided that transformers has it.
+
+    Raises:
+        AnatomyError: it names none, an unknown one, or asks for code of its own.
+    """
+    from transformers import CONFIG_MAPPING
 
     family = config.get("model_type")
     if not isinstance(family, str) or family not in CONFIG_MAPPING:
@@ -141,11 +163,21 @@ def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
                 f"{source}: the config names no model_type", hint="a transformers config.json says which family it is"
             )
         raise AnatomyError(f"{source}: transformers knows no model_type {family!r}{nearest(str(family), known)}")
+    return family
+
+
+def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
+    from transformers import CONFIG_MAPPING, PretrainedConfig
+
+    family = check_family(config, source)
     try:
         kind = CONFIG_MAPPING[family]
-        settings = kind.from_dict(kind._decode_special_floats(config))  # noqa: SLF001 - JSON has no infinity; this is how they write it
+        with silence():
+            settings = kind.from_dict(kind._decode_special_floats(config))  # noqa: SLF001 - JSON has no infinity; this is how they write it
     except Exception as error:
-        raise AnatomyError(f"{source}: the config of a {family} is not valid: {_first_line(error)}") from error
+        raise AnatomyError(
+            f"{source}: the config of a {family} is not valid: {why_not_built(error, config)}"
+        ) from error
     assert isinstance(settings, PretrainedConfig)
     return settings
 
@@ -155,7 +187,7 @@ def _model_class(settings: PretrainedConfig, source: str) -> type[nn.Module]:
     from transformers import AutoModel
 
     for name in settings.architectures or ():
-        found = getattr(transformers, name, None)
+        found = getattr(transformers, str(name), None)
         if isinstance(found, type) and issubclass(found, nn.Module):
             return found
     try:
@@ -183,7 +215,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
             for name, buffer in part.named_buffers(recurse=False)
             if f"{path}.{name}".lstrip(".") not in stored
         }
-        if not own:
+        if not own or sum(buffer.nbytes for buffer in own.values()) > MOST_CONSTANT_BYTES:
             continue
         copied = copy.copy(part)
         copied._buffers = {  # noqa: SLF001 - a shallow twin of the module whose buffers are real
@@ -195,7 +227,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
             for prefix, parent in module.named_modules()
             if isinstance(parent, PreTrainedModel) and path.startswith(prefix)
         ]
-        with contextlib.suppress(Exception), torch.no_grad(), _silence():
+        with contextlib.suppress(Exception), torch.no_grad(), silence():
             owners[-1]._init_weights(copied)  # noqa: SLF001 - what from_pretrained itself calls for such buffers
             for name in own:
                 value = copied._buffers[name]
@@ -219,7 +251,7 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
         program = export(module, args, kwargs)
     except Exception as error:
         raise AnatomyError(
-            f"{named} cannot be exported: {_reason(error)}",
+            f"{named} cannot be exported: {why_not_exported(error)}",
             hint="give example inputs that its forward takes; control flow must not depend on the values of tensors",
         ) from error
     return Model(module, (args, kwargs), program, constants, None, named, lambda: copy.deepcopy(module))
@@ -227,7 +259,7 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
 
 def export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:
     """Export a module's graph for these inputs; nothing is computed."""
-    with _silence(), _without_shortcuts(), torch.no_grad():
+    with silence(), _without_shortcuts(), torch.no_grad():
         return torch.export.export(module, args, kwargs, strict=False)
 
 
@@ -246,41 +278,33 @@ def from_factory(name: str) -> Model:
         home = importlib.import_module(path)
     except ImportError as error:
         raise AnatomyError(
-            f"{name}: cannot import {path!r}: {error}", hint="run from the folder that holds the package"
+            f"{name}: cannot import {path!r}: {error}",
+            hint=f"write {path.removesuffix('.py')}:{attribute}"
+            if path.endswith(".py")
+            else "run from the folder that holds the package",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise AnatomyError(
+            f"{name}: {path!r} fails when imported: {type(error).__name__}: {first_line(error)}"
         ) from error
     finally:
         if added:
             sys.path.remove(here)
     factory = getattr(home, attribute, None)
     if not callable(factory):
-        public = [n for n in vars(home) if not n.startswith("_")]
+        public = [n for n, value in vars(home).items() if callable(value) and not n.startswith("_")]
         raise AnatomyError(f"{name}: {path!r} has no function {attribute!r}{nearest(attribute, public)}")
     try:
         made = factory()
-    except Exception as error:
-        raise AnatomyError(f"{name}: the factory failed: {type(error).__name__}: {_first_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise AnatomyError(f"{name}: the factory failed: {type(error).__name__}: {first_line(error)}") from error
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module)):
         raise AnatomyError(
-            f"{name}: the factory returned {type(made).__name__}",
+            f"{name}: the factory returned a {type(made).__name__}, not a module and its example inputs",
             hint="return (module, example_inputs), the inputs as a tuple or a dict",
         )
     model = from_module(made[0], made[1], name)
     return dataclasses.replace(model, rebuild=lambda: factory()[0].eval())
-
-
-def _reason(error: BaseException) -> str:
-    """Why an export failed, in one line: what the model did and where."""
-    text = str(error)
-    if "data-dependent" in text:
-        place = re.search(r"Caused by: \((.*?)\)", text)
-        where = f" ({place[1]})" if place else ""
-        return f"its control flow depends on the values of tensors{where}"
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -292,19 +316,3 @@ def _without_shortcuts() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Trying inputs is no place for a library's warnings."""
-    import logging
-    import warnings
-
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scionwood.anatomy.build import Model
+from scionwood.anatomy.match import _folded
 from scionwood.errors import AnatomyError
 
 __all__ = ["Layout", "Slot", "layout_of", "layout_on_disk"]
@@ -134,29 +136,49 @@ def layout_on_disk(model: Model, stored: Mapping[str, tuple[int, ...]]) -> Layou
     shapes = _stored_shapes(model.module)
     renamed = _loading_names(model, [name for name in stored if name not in by_name], today)
     slots: list[Slot] = []
+    taken: dict[str, list[Slot]] = {}
     unknown: list[str] = []
     problems: list[str] = []
     for name, shape in stored.items():
-        slot = by_name.get(name) or renamed.get(name)
+        slot = by_name.get(name)
         if slot is None:
             kept = ties.get(name, name)
-            if kept not in shapes:
+            slot = renamed.get(name) or (_whole(name, kept, shapes[kept]) if kept in shapes else None)
+            if slot is None:
                 unknown.append(name)
                 continue
-            if any(other.tensor == kept for other in slots):
-                continue
-            slot = _whole(name, kept, shapes[kept])
+            place = (slot.tensor, slot.start)
+            if any(place == (own.tensor, own.start) for own in (*taken.get(slot.tensor, ()), *_present(today, slot.tensor, stored))):
+                continue  # stored a second time, under an older or a tied name
         if slot.shape != tuple(shape):
             problems.append(f"{name}: {list(shape)} in the file, {list(slot.shape)} by the config")
             continue
         slots.append(dataclasses.replace(slot, name=name))
+        taken.setdefault(slot.tensor, []).append(slots[-1])
+    # Where a tensor of one block is there and that of another is not, blocks are missing.
+    held = {slot.tensor for slot in slots}
+    likes = {_in_any_block(name) for name in held}
+    if not problems:
+        problems = [
+            f"{name}: {list(shapes[name])} by the config, but not there"
+            for name in today
+            if name not in held and _in_any_block(name) != name and _in_any_block(name) in likes
+        ]
     if problems:
         raise AnatomyError(
             f"{model.source}: the weights do not fit the config",
-            problems=problems,
+            problems=_folded(problems),
             hint="is the config.json that of these weights?",
         )
     return Layout(slots, unknown)
+
+
+def _present(today: Layout, tensor: str, stored: Mapping[str, object]) -> list[Slot]:
+    return [slot for slot in today.get(tensor, ()) if slot.name in stored]
+
+
+def _in_any_block(name: str) -> str:
+    return re.sub(r"\.\d+\.", ".*.", name)
 
 
 def _is_transformers(module: nn.Module) -> bool:

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from scionwood.anatomy.reasons import silence
+
 __all__ = ["config_class", "own_name", "worked_out"]
 
 
@@ -97,6 +99,7 @@ def _at(config: Any, path: Sequence[str]) -> Any:
 def _made(family: Any, config: dict[str, Any]) -> dict[str, Any] | None:
     """The whole config that the family makes of these settings; nothing, if they are not valid."""
     try:
-        return family.from_dict(family._decode_special_floats(copy.deepcopy(config))).to_dict()
+        with silence():
+            return family.from_dict(family._decode_special_floats(copy.deepcopy(config))).to_dict()
     except Exception:  # noqa: BLE001 - a config may refuse its sizes with any kind of error
         return None

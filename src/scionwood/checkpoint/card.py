@@ -77,7 +77,7 @@ def front_matter(text: str) -> dict[str, Any]:
 
 def parent_license(folder: Path | None) -> str | None:
     """Return the licence that the model card of a folder names."""
-    if folder is None:
+    if folder is None or not (folder / "README.md").is_file():
         return None
     try:
         with (folder / "README.md").open("rb") as file:

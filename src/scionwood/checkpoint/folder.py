@@ -133,6 +133,8 @@ def inside(folder: Path, name: str) -> Path:
         raise SourceError(f"{name!r} is not the name of a file in {folder}.")
     path = existing(folder / name, "file")
     target = path.resolve()
+    if not target.is_file():  # a pipe would be waited for
+        raise SourceError(f"{path} is {'a folder' if target.is_dir() else 'a pipe or a device'}, not a file.")
     if not (target.is_relative_to(folder.resolve()) or _is_blob_of_hub_cache(target)):
         raise SourceError(
             f"{path} is a link that leads out of its folder, to {target}.",
@@ -173,7 +175,7 @@ def indexed_files(folder: Path, index: str) -> WeightFiles:
         SourceError: the index is malformed, or names a file that is missing or lies elsewhere; all are listed.
     """
     path = inside(folder, index)
-    weight_map = read_json_object(path).get("weight_map")
+    weight_map = read_json_object(path, str(folder / index)).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
         raise SourceError(f"{folder / index} has no weight_map from names of tensors to names of files.")
     files: dict[str, Path] = {}
@@ -185,9 +187,14 @@ def indexed_files(folder: Path, index: str) -> WeightFiles:
         try:
             files[name] = inside(folder, name)
         except SourceError as error:
-            problems.append(error.message.rstrip("."))
+            # The names of the other shards are near to this one's, and no answer.
+            problems.append(error.message.partition(" (did you mean")[0].rstrip("."))
     if problems:
-        raise SourceError(f"{folder / index} names files that cannot be read.", problems=problems[:20])
+        raise SourceError(
+            f"{folder / index} names files that cannot be read.",
+            problems=problems[:20],
+            hint="Every shard that the index names must lie beside it.",
+        )
     return WeightFiles(files, weight_map, index)
 
 
@@ -226,7 +233,8 @@ def _candidates(folder: Path) -> Iterator[str]:
 def _sentence_transformers_modules(folder: Path) -> list[str]:
     """Return the folders that ``modules.json`` names, those that are plain names of folders here."""
     try:
-        modules = json.loads((folder / "modules.json").read_bytes())
+        path = folder / "modules.json"
+        modules = json.loads(path.read_bytes()) if path.is_file() else []
         paths = [module["path"] for module in modules]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import stat
 import threading
 import weakref
 from collections import deque
@@ -58,6 +59,8 @@ class MappedFile:
             status = os.stat(path)
         except OSError as error:
             raise SourceError(f"{self.label} cannot be read: {error.strerror}.") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(f"{self.label} is not a file.")
         self.size = status.st_size
         self._identity = _identity(status)
         self._pages: np.ndarray | None = None

@@ -106,7 +106,12 @@ def open_config(source: Source, *, revision: str | None = None) -> dict[str, Any
             return read_json_object(path)
         config = _folder_config(path, is_adapter=not os.path.lexists(path / "config.json"))
         if config is None:
-            raise SourceError(f"{path} has no config.json{folders.nearest_sibling(path / 'config.json')}.")
+            near = folders.nearest_sibling(path / "config.json")
+            near = "" if "_config.json" in near else near  # generation_config.json is a file of its own right
+            raise SourceError(
+                f"{path} has no config.json{near}.",
+                hint=None if near else "It says which model the weights are of; fetch it with them.",
+            )
         return config
     if isinstance(source, Mapping) and not isinstance(source, Checkpoint):
         return dict(source)
@@ -234,8 +239,9 @@ def _read_safetensors(path: Path, label: str) -> tuple[dict[str, LazyTensor], di
 
 
 def _folder_config(folder: Path, is_adapter: bool) -> dict[str, Any] | None:
-    path = folders.readable(folder, "adapter_config.json" if is_adapter else "config.json")
-    return None if path is None else read_json_object(path)
+    name = "adapter_config.json" if is_adapter else "config.json"
+    path = folders.readable(folder, name)
+    return None if path is None else read_json_object(path, str(folder / name))
 
 
 def _read_lineage(metadata: Mapping[str, str], where: Path, folder: Path | None) -> Lineage | None:

@@ -49,7 +49,7 @@ def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path
             raise OutputError(f"The output {path} is a file, where a folder is to be written.")
         if not overwrite:
             raise OutputError(
-                f"The output {path} exists.", hint="Write to another name, or allow it to be overwritten."
+                f"The output {path} exists.", hint="Write to another name, or overwrite it (--overwrite)."
             )
     return target
 
@@ -62,7 +62,7 @@ def _check_folder(path: Path, target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(
-            f"The output {path} exists and is not empty.", hint="Write to another name, or allow it to be overwritten."
+            f"The output {path} exists and is not empty.", hint="Write to another name, or overwrite it (--overwrite)."
         )
     holds_model = any(
         name.endswith((".safetensors", ".bin", "config.json")) or name == "scionwood.yaml" for name in names

@@ -1,12 +1,15 @@
 """JSON read strictly: one object, UTF-8, no key twice."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
 from scionwood.errors import SourceError
 
 __all__ = ["parse_json_object", "read_json_object"]
+
+MOST_BYTES = 100_000_000
 
 
 def parse_json_object(text: bytes, what: str) -> dict[str, Any]:
@@ -58,14 +61,24 @@ def parse_json_object(text: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, label: str | None = None) -> dict[str, Any]:
     """Return the JSON object in the file ``path``, read strictly.
+
+    Args:
+        path: the file.
+        label: its name in errors; the path unless given.
 
     Raises:
         SourceError: the file cannot be read, or is not one JSON object without repeated keys.
     """
+    label = label or str(path)
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
+            raise SourceError(f"{label} is not a file.")
+        if status.st_size > MOST_BYTES:
+            raise SourceError(f"{label} has {status.st_size:,} bytes, more than any config or index: {MOST_BYTES:,}.")
         text = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
-    return parse_json_object(text, str(path))
+        raise SourceError(f"{label} cannot be read: {error.strerror}.") from None
+    return parse_json_object(text, label)

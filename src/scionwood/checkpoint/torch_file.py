@@ -53,7 +53,9 @@ def _load(path: Path, label: str) -> Any:
         ) from None
     except OSError as error:
         raise SourceError(f"{label} cannot be read: {error.strerror or error}.") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except (EOFError, KeyError, IndexError):  # they name an opcode, or nothing
+        raise SourceError(f"{label} is damaged, or not a file that torch.save wrote.") from None
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SourceError(f"{label} is damaged, or not a file that torch.save wrote: {reason.rstrip('.')}.") from None
 

@@ -19,6 +19,7 @@ from scionwood.checkpoint.parent import parent_of
 from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
 from scionwood.checkpoint.staging import check_free_space, check_output, output_errors, staged, sync
 from scionwood.checkpoint.stream import Progress, stream_shards
+from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import OutputError, SourceError
 
 __all__ = ["write"]
@@ -75,6 +76,11 @@ def write(
     if workers < 1:
         raise OutputError(f"{workers} workers cannot write; there must be one at least.")
     single = path.suffix == ".safetensors"
+    if path.suffix in TORCH_SUFFIXES:
+        raise OutputError(
+            f"The output {path} has the name of a torch file, which scionwood does not write.",
+            hint="Give a folder, or a file whose name ends with .safetensors.",
+        )
     size = parse_size(shard_size)
     target = check_output(path, _inputs(checkpoint), overwrite=overwrite)
     lineage = _lineage(checkpoint, None if dtype is None else parse_dtype(dtype))
@@ -109,9 +115,11 @@ def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
         if checkpoint.origin.folder is not None:
             yield checkpoint.origin.folder
         yield from checkpoint.origin.files.values()
-    yield from checkpoint.side_files.values()
     # The parents of what is stored were read when it was made; those of what a verb made are read now.
     lineages = [checkpoint.lineage] if checkpoint.lineage and not checkpoint.files else []
+    like = lineages[0].recipe.get("like") if lineages else None  # what only gave its sizes was read, too
+    if isinstance(like, str) and os.path.lexists(expanded(like)):
+        yield expanded(like)
     while lineages:
         for parent in lineages.pop().parents:
             source = expanded(parent.source)
@@ -119,6 +127,7 @@ def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
                 yield source
             if parent.lineage and parent.digest is None:
                 lineages.append(parent.lineage)
+    yield from checkpoint.side_files.values()
 
 
 def _lineage(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Lineage:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scionwood import anatomy as anatomies
 from scionwood.anatomy import Model
+from scionwood.anatomy.build import check_family
 from scionwood.anatomy.layout import layout_of, layout_on_disk
 from scionwood.anatomy.match import match
 from scionwood.checkpoint import (
@@ -160,6 +161,7 @@ def _models(
             f"{checkpoint.source} is quantized ({how}): its tensors are codes, and cannot be selected from",
             hint="give the weights it was quantized from",
         )
+    check_family(checkpoint.config, checkpoint.source)
     config = target_config(checkpoint.config, like, changes, depth)
     name = str(like) if isinstance(like, (str, Path)) else "the target"
     return anatomies.from_config(checkpoint.config, checkpoint.source), anatomies.from_config(config, name), config
