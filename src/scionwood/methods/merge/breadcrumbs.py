@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from scionwood.methods.merge.consensus import agree
+from scionwood.methods.merge.consensus import agree, at_least
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import Finite, method
@@ -69,10 +69,11 @@ def breadcrumbs(
     Raises:
         MethodError: the weights do not fit the models.
     """
-    kept = []
-    for number, delta in enumerate(deltas):
-        magnitude = delta.abs()
-        kept.append(delta * ((magnitude < thresholds[2 * number]) & (magnitude >= thresholds[2 * number + 1])))
+    # What reaches the bulk's threshold, less what reaches the outliers' own.
+    kept = [
+        at_least(delta, thresholds[2 * number + 1]).sub_(at_least(delta, thresholds[2 * number]))
+        for number, delta in enumerate(deltas)
+    ]
     if consensus:
         result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
     else:

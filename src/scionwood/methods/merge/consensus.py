@@ -5,30 +5,56 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["agree"]
+__all__ = ["agree", "at_least", "elect", "follow"]
 
 
 def agree(deltas: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
     """Elect a sign by the weighted sum, keep the deltas that have it, and add them up.
 
-    A sum of zero elects the positive sign, as mergekit has it: opposite deltas then keep the positive one rather than vanish. With
-    ``normalize`` each element is divided by the sum of the weights of those that were kept there.
+    A sum of zero elects the positive sign, as mergekit has it: opposite deltas then keep the positive one rather than
+    vanish. With ``normalize`` each element is divided by the sum of the weights of those that were kept there.
 
     >>> agree([torch.tensor([1.0, -2.0]), torch.tensor([2.0, 1.0])], [1.0, 1.0], normalize=True)
     tensor([ 1.5000, -2.0000])
     """
-    weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
-    total = weighted[0].clone()
-    for delta in weighted[1:]:
-        total.add_(delta)
-    positive = total >= 0
-    result = torch.zeros_like(total)
-    divisor = torch.zeros_like(total) if normalize else None
-    for delta, weight in zip(weighted, weights, strict=True):
-        kept = torch.where(positive, delta > 0, delta < 0)
-        result.add_(delta * kept)
-        if divisor is not None:
-            divisor.add_(kept, alpha=weight)
-    if divisor is not None:
-        result.div_(torch.where(divisor == 0, 1.0, divisor))
-    return result
+    weighted = [delta if weight == 1 else delta * weight for delta, weight in zip(deltas, weights, strict=True)]
+    total, divisor = follow(weighted, elect(weighted), weights)
+    return total.div_(divisor.masked_fill_(divisor == 0, 1.0)) if normalize else total
+
+
+def elect(deltas: Sequence[Tensor]) -> Tensor:
+    """Return 1 or -1 for each element: the sign of the sum.
+
+    >>> elect([torch.tensor([1.0, -2.0, 1.0]), torch.tensor([2.0, 1.0, -1.0])])
+    tensor([ 1., -1.,  1.])
+    """
+    total = deltas[0].clone()
+    for delta in deltas[1:]:
+        total += delta
+    return torch.copysign(torch.ones(()), total)
+
+
+def follow(deltas: Sequence[Tensor], signs: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Return the sum of the deltas that have the elected sign, and the sum of the weights of those.
+
+    >>> follow([torch.tensor([1.0, -2.0]), torch.tensor([2.0, 1.0])], torch.tensor([1.0, 1.0]), [1.0, 0.5])
+    (tensor([3., 1.]), tensor([1.5000, 0.5000]))
+    """
+    total, divisor = torch.zeros_like(signs), torch.zeros_like(signs)
+    for delta, weight in zip(deltas, weights, strict=True):
+        # In the elected direction what disagrees is negative: no mask is made, which would cost more than the sum.
+        share = (delta * signs).clamp_(min=0)
+        total += share
+        divisor.add_(share.sign_(), alpha=weight)
+    return total.mul_(signs), divisor
+
+
+def at_least(delta: Tensor, threshold: Tensor) -> Tensor:
+    """Return the entries whose magnitude reaches a threshold, and zero for the others.
+
+    >>> at_least(torch.tensor([1.0, -2.0, 3.0]), torch.tensor(2.0))
+    tensor([ 0., -2.,  3.])
+    """
+    # Hard shrinking keeps what is larger than its bound; the number just below the threshold is such a bound.
+    bound = torch.nextafter(threshold, torch.zeros(()))
+    return torch.nn.functional.hardshrink(delta, float(bound))

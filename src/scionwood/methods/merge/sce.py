@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from scionwood.methods.merge.consensus import elect, follow
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Rank, Sum
 
@@ -81,13 +82,7 @@ def sce(
     even = total / deltas[0].numel() < 1e-6 and total == 0
     weights = [1 / len(deltas)] * len(deltas) if even else (energies / total).tolist()
     chosen = _selected(deltas, thresholds[0])
-    signs = chosen[0].clone()
-    for delta in chosen[1:]:
-        signs += delta
-    positive = signs >= 0
-    result, divisor = torch.zeros_like(signs), torch.zeros_like(signs)
-    for delta, weight in zip(chosen, weights, strict=True):
-        kept = torch.where(positive, delta > 0, delta < 0)
-        result.add_(delta * kept, alpha=weight)
-        divisor.add_(kept, alpha=weight)
+    # Signs are elected by the deltas as they are, not as they are weighed.
+    weighted = [delta * weight for delta, weight in zip(chosen, weights, strict=True)]
+    result, divisor = follow(weighted, elect(chosen), weights)
     return result.div_(divisor.clamp_(min=1e-6))

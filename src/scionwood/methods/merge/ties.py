@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from scionwood.methods.merge.consensus import agree
+from scionwood.methods.merge.consensus import agree, at_least
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Rank
@@ -65,6 +65,6 @@ def ties(
     Raises:
         MethodError: the weights do not fit the models.
     """
-    kept = [delta * (delta.abs() >= threshold) for delta, threshold in zip(deltas, thresholds, strict=True)]
+    kept = [at_least(delta, threshold) for delta, threshold in zip(deltas, thresholds, strict=True)]
     result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
     return result if scale == 1.0 else result.mul_(scale)
