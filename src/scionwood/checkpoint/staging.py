@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scionwood.checkpoint.checkpoint import format_bytes
+from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import OutputError
 
 __all__ = ["check_free_space", "check_output", "output_errors", "staged", "sync"]
@@ -24,6 +25,11 @@ def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path
     """
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} is not the name of a file.")
+    if path.suffix in TORCH_SUFFIXES:
+        raise OutputError(
+            f"The output {path} has the name of a torch file, which scionwood does not write.",
+            hint="Give a folder, or a file whose name ends with .safetensors.",
+        )
     try:
         with output_errors(path):
             target = path.resolve()

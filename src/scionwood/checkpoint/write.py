@@ -19,7 +19,6 @@ from scionwood.checkpoint.parent import parent_of
 from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
 from scionwood.checkpoint.staging import check_free_space, check_output, output_errors, staged, sync
 from scionwood.checkpoint.stream import Progress, stream_shards
-from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import OutputError, SourceError
 
 __all__ = ["write"]
@@ -76,11 +75,6 @@ def write(
     if workers < 1:
         raise OutputError(f"{workers} workers cannot write; there must be one at least.")
     single = path.suffix == ".safetensors"
-    if path.suffix in TORCH_SUFFIXES:
-        raise OutputError(
-            f"The output {path} has the name of a torch file, which scionwood does not write.",
-            hint="Give a folder, or a file whose name ends with .safetensors.",
-        )
     size = parse_size(shard_size)
     target = check_output(path, _inputs(checkpoint), overwrite=overwrite)
     lineage = _lineage(checkpoint, None if dtype is None else parse_dtype(dtype))

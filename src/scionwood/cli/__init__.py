@@ -8,9 +8,11 @@ Exit codes: 0 done · 2 the request was wrong, one message says how · 70 scionw
 """
 
 import ast
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ EPILOGUE = "--debug after any command, or SCIONWOOD_DEBUG=1, shows the traceback
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what it only warns of, scionwood checks itself
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -50,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     from scionwood.errors import ScionwoodError
 
     try:
-        return application()(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        with _warnings_for_people(debug=debug):
+            return application()(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except CycloptsError as error:
         print_error(_request_error(error), hint=_usage(error), traceback=debug)
         return 2
@@ -120,13 +124,37 @@ def _request_error(error: "CycloptsError") -> str:
 
 def _usage(error: "CycloptsError") -> str:
     chain = getattr(error, "command_chain", None) or ()
-    return f"see `{' '.join(['scionwood', *chain])} --help`"
+    usage = f"see `{' '.join(['scionwood', *chain])} --help`"
+    missing = re.search(r"parameter (--[\w-]+) requires", str(error))
+    return f"{usage}; a value that begins with - is written {missing[1]}=-…" if missing else usage
 
 
 def _version() -> str:
     from importlib.metadata import version
 
     return version("scionwood")
+
+
+@contextlib.contextmanager
+def _warnings_for_people(*, debug: bool) -> Iterator[None]:
+    """Show scionwood's own warnings as one line each; what libraries warn of is for programmers, and for --debug."""
+    import warnings
+
+    from scionwood.cli._terminal import print_note
+
+    home = str(Path(__file__).parent.parent)
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+        if filename.startswith(home) and issubclass(category, UserWarning):
+            print_note(f"warning: {message}")
+
+    if debug or sys.warnoptions:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        yield
 
 
 def _silence_stdout() -> None:

@@ -1,12 +1,42 @@
 """What commands that make a checkpoint have in common: they write it, or do not, and say what was done."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from scionwood.checkpoint import Checkpoint, write
+from scionwood.checkpoint.folder import expanded
+from scionwood.checkpoint.plan import parse_dtype, parse_size
+from scionwood.checkpoint.staging import check_output
 from scionwood.cli._progress import WriteProgress
 from scionwood.cli._terminal import print_json, print_lines, print_note
+from scionwood.errors import OutputError
 
-__all__ = ["deliver"]
+__all__ = ["check_delivery", "deliver"]
+
+
+def check_delivery(
+    out: Path | None,
+    inputs: Iterable[str | None],
+    *,
+    shard_size: str,
+    dtype: str | None,
+    overwrite: bool,
+    workers: int | None,
+) -> None:
+    """Refuse, before anything is read, what could not be written in the end.
+
+    Raises:
+        OutputError: no such size or dtype, no workers, or a place that must not be written to.
+    """
+    parse_size(shard_size)
+    if dtype is not None:
+        parse_dtype(dtype)
+    if workers is not None and workers < 1:
+        raise OutputError(f"{workers} workers cannot write; there must be one at least.")
+    if out is not None:
+        paths = [expanded(name) for name in inputs if name]
+        check_output(expanded(out), [path for path in paths if os.path.lexists(path)], overwrite=overwrite)
 
 
 def deliver(

@@ -19,5 +19,11 @@ def command(name: Literal["digits", "minilm"] = "digits", /, *, out: Path | None
     """
     from importlib import import_module
 
+    from scionwood.errors import ScionwoodError
+
+    if seeds < 1:
+        message = f"--seeds is {seeds}: each student is trained once at least"
+        raise ScionwoodError(message)
+
     import_module(f"scionwood.demos.{name}").run(out or Path("demo-output") / name, seeds=seeds)
     return 0

@@ -56,9 +56,10 @@ def command(
     _values.require_output(out, dry_run=dry_run)
 
     # torch comes with these, so a wrong request has its answer before them.
-    from scionwood.cli._output import deliver
+    from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.merge import merge
 
+    check_delivery(out, [*models, base], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers)
     made = merge(models, base=base, method=method, options=options, seed=seed)
     return deliver(
         made,

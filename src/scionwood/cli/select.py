@@ -72,9 +72,10 @@ def command(
     _values.require_output(out, dry_run=dry_run)
 
     # torch comes with these, so a wrong request has its answer before them.
-    from scionwood.cli._output import deliver
+    from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.select import select
 
+    check_delivery(out, [source, like], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers)
     student = select(
         source,
         like=like,

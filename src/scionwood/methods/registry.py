@@ -67,7 +67,9 @@ def listing(family: str | None = None) -> list[Entry]:
     if family is None:
         return list(entries.values())
     if family not in families():
-        raise _unknown("family", family, families())
+        names = [name for name in entries if name.partition(".")[2] == family]
+        hint = f"The method is named {' or '.join(names)}." if names else None
+        raise _unknown("family", family, families(), hint)
     return [entry for entry in entries.values() if entry.family == family]
 
 
@@ -93,7 +95,13 @@ def load(name: str, family: str | None = None) -> Callable[..., Any]:
     entries = _entries()
     if full not in entries:
         known = [entry.name for entry in (listing(family) if family else entries.values())]
-        raise _unknown("method", name, [known_name.removeprefix(f"{family}.") for known_name in known])
+        others = [other for other in entries if family and name in (other, other.partition(".")[2])]
+        hint = (
+            f"{others[0]} is a method of another family, for scionwood {others[0].partition('.')[0]}."
+            if others
+            else None
+        )
+        raise _unknown("method", name, [known_name.removeprefix(f"{family}.") for known_name in known], hint)
     entry = entries[full]
     module, _, attribute = entry.location.partition(":")
     if entry.distribution == "scionwood":
@@ -112,11 +120,11 @@ def load(name: str, family: str | None = None) -> Callable[..., Any]:
     return function
 
 
-def _unknown(what: str, name: str, known: list[str]) -> MethodError:
+def _unknown(what: str, name: str, known: list[str], hint: str | None = None) -> MethodError:
     # The nearest name is sought among the short names too: "unifrom" is near "select.uniform".
     short = {full.rpartition(".")[2]: full for full in known}
-    hint = nearest(name, known) or nearest(name.rpartition(".")[2], list(short))
-    return MethodError(f"Unknown {what} {name!r}{hint}.", hint=f"Known are {', '.join(known)}.")
+    near = nearest(name, known) or nearest(name.rpartition(".")[2], list(short))
+    return MethodError(f"Unknown {what} {name!r}{near}.", hint=hint or f"Known are {', '.join(known)}.")
 
 
 @cache

@@ -47,6 +47,7 @@ def target_config(
     before = copy.deepcopy(dict(source)) if like is None else config_of(like)
     if not before.get("architectures") and before.get("model_type") == source.get("model_type"):
         before["architectures"] = source.get("architectures")
+    _check_settings(changes or {})
     asked = _paths(before, changes or {})
     config = copy.deepcopy(before)
     # What a file asks for is taken at its word; a source's own settings are a start, and follow what is changed.
@@ -89,6 +90,16 @@ def with_dtype(config: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     return {**result, "dtype": name}
 
 
+def _check_settings(changes: Mapping[str, Any]) -> None:
+    """Refuse to change what a model is, rather than a size of it."""
+    wrong = [name for name in changes if name.rpartition(".")[2] in ("model_type", "architectures", "auto_map")]
+    if wrong:
+        raise MethodError(
+            f"{' and '.join(wrong)} cannot be set: the target is a model of the source's kind",
+            hint="for another class of the family give its config (--like CONFIG)",
+        )
+
+
 def _paths(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     """The changes by path, under the names that the config's family has for them."""
     found: dict[tuple[str, ...], Any] = {}
@@ -127,9 +138,15 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 def _sizes(config: Mapping[str, Any]) -> list[str]:
     return [
         name
-        for name, value in config.items()
-        if isinstance(value, int) and not isinstance(value, bool) and not name.endswith("_id")
+        for name in _names(config)
+        if isinstance(value := _value(config, name), int) and not isinstance(value, bool) and not name.endswith("_id")
     ]
+
+
+def _value(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _follow_depth(

@@ -65,7 +65,7 @@ def blocks(rule: str | Sequence[int], source: int, target: int) -> list[int]:
     chosen = list(rule)
     problems: list[str] = []
     if len(chosen) != target:
-        problems.append(f"it names {len(chosen)} blocks, and the target has {target}")
+        problems.append(f"it names {len(chosen)} block{'s' * (len(chosen) != 1)}, and the target has {target}")
     if outside := [number for number in chosen if not 0 <= number < source]:
         problems.append(f"blocks {outside} are not in a source of {source} (0 to {source - 1})")
     if any(b <= a for a, b in pairwise(chosen)):
