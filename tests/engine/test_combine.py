@@ -19,12 +19,20 @@ NAMES = [entry.name for entry in registry.listing("merge")]
 CASES = [(name, {}) for name in NAMES] + [
     ("merge.dare", {"rescale": "l1", "density": 0.5}),
     ("merge.della", {"rescale": "l1"}),
+    ("merge.emr", {"task": 1}),
     ("merge.model_stock", {"filter_wise": True}),
     ("merge.nuslerp", {"arc": "row"}),
     ("merge.nuslerp", {"arc": "column"}),
 ]
 IDS = ["-".join([name.partition(".")[2], *(str(value) for value in options.values())]) for name, options in CASES]
-MODELS = {"merge.slerp": 2, "merge.nuslerp": 2, "merge.nearswap": 1, "merge.arcee_fusion": 1, "merge.timber": 1}
+MODELS = {
+    "merge.slerp": 2,
+    "merge.nuslerp": 2,
+    "merge.nearswap": 1,
+    "merge.arcee_fusion": 1,
+    "merge.timber": 1,
+    "merge.passthrough": 1,
+}
 SHAPES = {
     "matrix": (60, 40),
     "vector": (37,),

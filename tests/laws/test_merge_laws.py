@@ -1,5 +1,7 @@
 """Every law that a merge claims, run for every merge that the registry lists; and proof that false claims fail."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,9 @@ from scionwood.methods.record import Record, method
 
 NAMES = [entry.name for entry in registry.listing("merge")]
 CLAIMS = [(name, law) for name in NAMES for law in sorted(Record.of(registry.load(name)).laws)]
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+assert_close = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 
 @st.composite
@@ -27,22 +31,21 @@ def models(draw: st.DrawFn) -> tuple[list[torch.Tensor], torch.Tensor]:
 
 def permutation(function, tensors, base):
     straight = merge_tensors(function, tensors, base)
-    torch.testing.assert_close(merge_tensors(function, tensors[::-1], base), straight, **CLOSE)
+    assert_close(merge_tensors(function, tensors[::-1], base), straight)
 
 
 def idempotent(function, tensors, base):
-    torch.testing.assert_close(merge_tensors(function, [tensors[0]] * len(tensors), base), tensors[0], **CLOSE)
+    assert_close(merge_tensors(function, [tensors[0]] * len(tensors), base), tensors[0])
 
 
 def linear(function, tensors, base):
     deltas = [tensor - base for tensor in tensors]
     zero = torch.zeros_like(base)
     once = merge_tensors(function, deltas, zero)
-    torch.testing.assert_close(merge_tensors(function, [2 * delta for delta in deltas], zero), 2 * once, **CLOSE)
-    torch.testing.assert_close(
+    assert_close(merge_tensors(function, [2 * delta for delta in deltas], zero), 2 * once)
+    assert_close(
         merge_tensors(function, [delta + base for delta in deltas], zero),
         once + merge_tensors(function, [base] * len(deltas), zero),
-        **CLOSE,
     )
 
 

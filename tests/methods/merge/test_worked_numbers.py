@@ -18,6 +18,10 @@ SPREAD, OTHER = [[1.0, -1.0], [2.0, -2.0]], [[-1.0, -1.0], [2.0, 2.0]]
 DIAGONAL = [[8, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.6, 0], [0, 0, 0, 0.5]]
 FLAT = [[4, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 ZEROS, NOTHING = [[0] * 4] * 4, [[0, 0], [0, 0]]
+EYE = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+SIX = [[float(row == column) for column in range(6)] for row in range(6)]
+TASKS = [[1, -2, 3, 0.5], [2, 1, -4, 0.5]]
+CORNER = [[1, 0], [0, 1], [1, 1]]
 CASES = [
     ("linear", [A, B], None, HALF, [1.2, 1.0333333, 1.0166667, 0.6666667]),
     ("linear", [A, B], None, HALF | {"normalize": False}, [1.8, 1.55, 1.525, 1.0]),
@@ -82,6 +86,47 @@ CASES = [
     ),
     ("widen", [A, B], ONE, {"above_average_value_ratio": 0}, [1.2, 1.2, 1.05, 0.3]),
     ("widen", [[0.1, 0.3], [0.2, 0.1]], [0, 0], {}, [0.04750208 + 0.2, 0.3 + 0.04501660]),
+    ("passthrough", [[1, 2]], None, {}, [1, 2]),
+    ("passthrough", [[1, 2]], None, {"scale": 0.5}, [0.5, 1]),
+    ("passthrough", [[1, 2]], None, {"scale": 0}, [0, 0]),
+    ("metrics_weighted", EYE, None, {"losses": (2, 1, 0.5), "penalty": 0}, [1 / 3, 1 / 3, 1 / 3]),
+    ("metrics_weighted", EYE, None, {"losses": (2, 1, 0.5)}, [0.142857, 0.285714, 0.571429]),
+    ("metrics_weighted", EYE, None, {"losses": (200, 100, 50)}, [0.142857, 0.285714, 0.571429]),
+    ("metrics_weighted", EYE, None, {"losses": (2, 1, 0.5), "penalty": 2}, [0.047619, 0.190476, 0.761905]),
+    ("metrics_weighted", EYE, None, {"losses": (2, 1, 0.5), "penalty": 1e4}, [0, 0, 1]),
+    ("metrics_weighted", EYE, None, {"steps": (100, 200, 300)}, [1 / 6, 1 / 3, 1 / 2]),
+    ("metrics_weighted", EYE, None, {}, [1 / 6, 1 / 3, 1 / 2]),
+    ("robust_weight_signatures", [[1, 0], [2, 3]], [0, 0], {}, [1, 3]),
+    ("robust_weight_signatures", [[1, 0], [2, 3]], [0, 0], {"alpha": 0}, [1, 0]),
+    ("robust_weight_signatures", [[1, 0], [2, 3], [5, 1]], [0, 0], {}, [1, 2]),
+    ("robust_weight_signatures", [[1, 0], [2, 3], [5, 1]], [0, 0], {"official_scaling": True}, [1, 1]),
+    ("robust_weight_signatures", [[0, 0], [2, 3]], [0, 0], {}, [2, 3]),
+    ("emr", TASKS, [0, 0, 0, 0], {}, [2, -2, -4, 0.5]),
+    ("emr", TASKS, [0, 0, 0, 0], {"task": 0}, [2.888889, -2.888889, 0, 0.722222]),
+    ("emr", TASKS, [0, 0, 0, 0], {"task": 1}, [2.307692, 0, -4.615385, 0.576923]),
+    ("emr", [A], ONE, {"task": 0}, A),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {}, [3, -1, -1, 1]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "task": 0}, [0, -1, 0, 0]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "task": 1}, [3, 0, -1, 0]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "min_tasks": 1}, [3, -1, -1, 0]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1}, [0, 0, 0, 0]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "min_tasks": 0, "scale": 0.5}, [1.5, -0.5, -0.5, 0.5]),
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"min_tasks": 3}, [0, 0, 0, 0]),
+    ("tall_mask", [[1, 0]], [0, 0], {"min_tasks": 1}, [1, 0]),
+    ("lawa", [[1], [2], [3], [4]], None, {"k": 3}, [3]),
+    ("lawa", [[1], [2], [3], [4]], None, {"k": 1}, [4]),
+    ("lawa", [[2], [4], [9]], None, {}, [5]),
+    ("final_checkpoints", SIX, None, {}, [0.32768, 0.08192, 0.1024, 0.128, 0.16, 0.2]),
+    ("final_checkpoints", [[1.0]] * 3, None, {"alpha": 0.1, "bias_correction": True}, [1]),
+    ("final_checkpoints", EYE, None, {"alpha": 0.1, "bias_correction": True}, [0.298893, 0.332103, 0.369004]),
+    ("final_checkpoints", [[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], None, {"scheme": "sma"}, [0.75, 0.5, 0.25]),
+    ("final_checkpoints", EYE, None, {"scheme": "wma"}, [1 / 6, 1 / 3, 1 / 2]),
+    ("final_checkpoints", EYE, None, {"scheme": "decay", "multipliers": (1, 1)}, [0, 0, 1]),
+    ("final_checkpoints", EYE, None, {"scheme": "decay", "multipliers": (0.75, 0.25)}, [0.25, 0.5, 0.25]),
+    ("reversible", CORNER, None, {"p": 1}, [0.5, 0.5]),
+    ("reversible", CORNER, None, {"p": 1, "member": 2}, [1, 1]),
+    ("reversible", CORNER, None, {"p": 1, "component": 0}, [1.224745, 1.224745]),
+    ("reversible", CORNER, None, {"p": 3, "member": 1}, [0, 1]),
     ("sce", [A, B], ONE, {}, [1.4, 1.3, 1.05, 0.647059]),
     ("sce", [A, B], ONE, {"select_topk": 0.5}, [1.4, 1.3, 1, 1]),
     ("sce", [[1, -1, 2], [-3, 0.5, 2]], [0, 0, 0], {}, [-3, -1, 2]),
@@ -136,6 +181,20 @@ def test_dare_at_full_density_is_task_arithmetic():
         ("model_stock", 1, {}, "only one is given"),
         ("nuslerp", 3, {}, "two models"),
         ("arcee_fusion", 2, {}, "one model into the base"),
+        ("passthrough", 2, {}, "takes one model"),
+        ("metrics_weighted", 2, {"losses": (1, 2), "steps": (1, 2)}, "both are given"),
+        ("metrics_weighted", 2, {"losses": (1, 2, 3)}, "3 weights for 2 models"),
+        ("metrics_weighted", 2, {"losses": ()}, "0 weights for 2 models"),
+        ("metrics_weighted", 2, {"losses": (1, 0)}, "losses"),
+        ("robust_weight_signatures", 1, {}, "only one model"),
+        ("emr", 2, {"task": 2}, "no model 2 among 2"),
+        ("tall_mask", 2, {"task": 5}, "no model 5 among 2"),
+        ("reversible", 2, {"member": 2}, "no model 2 among 2"),
+        ("reversible", 2, {"component": 2}, "no model 2 among 2"),
+        ("final_checkpoints", 2, {"scheme": "decay"}, "belong together"),
+        ("final_checkpoints", 2, {"multipliers": (1,)}, "belong together"),
+        ("final_checkpoints", 2, {"scheme": "decay", "multipliers": (1, 1)}, "2 multipliers for 1 updates"),
+        ("final_checkpoints", 3, {"scheme": "decay", "multipliers": (0.5, 0.75)}, "rise"),
         ("timber", 2, {}, "one model against its base"),
         ("della", 2, {"density": 0.1}, "from -0.05 to 0.25"),
         ("della", 2, {"density": 0.9}, "from 0.75 to 1.05"),
@@ -164,3 +223,29 @@ def test_the_stock_ratio_is_held_where_models_oppose_each_other():
     assert held.tolist() == [0.0, 0.0]
     published = merge_tensors(registry.load("merge.model_stock"), [a, b], base, {"clamp": False})
     assert published.abs().max() > 1
+
+
+def test_a_patch_is_taken_away_again():
+    generator = torch.Generator().manual_seed(0)
+    base, usual, robust = (torch.randn(20, dtype=torch.float32, generator=generator) for _ in range(3))
+    signatures = registry.load("merge.robust_weight_signatures")
+    signature = merge_tensors(signatures, [usual, robust], base) - usual
+    assert abs(float(signature @ (usual - base))) < 1e-4
+    patched, unpatched = (merge_tensors(signatures, [usual, robust], base, {"alpha": alpha}) for alpha in (0.5, -0.5))
+    torch.testing.assert_close((patched + unpatched) / 2, usual)
+
+
+def test_what_a_basis_loses_is_what_its_eigenvalues_say():
+    generator = torch.Generator().manual_seed(0)
+    models = [torch.randn(6, 5, generator=generator) for _ in range(4)]
+    matrix = torch.stack([model.reshape(-1) for model in models]).double()
+    lost = torch.linalg.eigvalsh(matrix @ matrix.T)[:2].sum()
+    reversible = registry.load("merge.reversible")
+    back = [merge_tensors(reversible, models, options={"member": number}) for number in range(4)]
+    error = sum(float((one - other).double().square().sum()) for one, other in zip(back, models, strict=True))
+    assert error == pytest.approx(float(lost), rel=1e-5)
+    # The pseudo-models are orthogonal, and each member is its projection on them.
+    basis = [merge_tensors(reversible, models, options={"component": number}).reshape(-1) for number in (0, 1)]
+    assert abs(float(basis[0] @ basis[1])) < 1e-4
+    shares = [float(back[0].reshape(-1) @ pseudo / (pseudo @ pseudo)) for pseudo in basis]
+    torch.testing.assert_close(back[0].reshape(-1), shares[0] * basis[0] + shares[1] * basis[1], rtol=1e-4, atol=1e-5)

@@ -6,7 +6,7 @@ from typing import Annotated
 from scionwood.errors import MethodError
 from scionwood.methods.options import Finite
 
-__all__ = ["Weights", "spread_weights"]
+__all__ = ["Weights", "check_index", "spread_weights"]
 
 Weights = Annotated[float, Finite()] | Sequence[Annotated[float, Finite()]]
 """One weight for all models, or one for each in the order written."""
@@ -34,3 +34,17 @@ def spread_weights(weights: float | Sequence[float], count: int, *, normalize: b
             f"The weights {listed} sum to zero, and cannot be normalised.", hint="Set normalize to false."
         )
     return [weight / total for weight in listed]
+
+
+def check_index(index: int, count: int) -> int:
+    """Return the index of a model, if there is one.
+
+    >>> check_index(1, 2)
+    1
+
+    Raises:
+        MethodError: there are not so many models.
+    """
+    if not 0 <= index < count:
+        raise MethodError(f"There is no model {index} among {count}.", hint="The first model is number 0.")
+    return index
