@@ -62,13 +62,6 @@ def test_one_query_for_each_key(numbered, smaller, places):
     assert rows_of(made, source, places, "model.layers.0.self_attn.k_proj.weight") == list(range(32))
 
 
-def test_groups_are_not_broken_up(drawn, smaller):
-    """One key head for all queries cannot be made of two: each served queries of its own."""
-    with pytest.raises(MatchError) as refused:
-        scionwood.select(drawn("phi3"), like=smaller("phi3", num_attention_heads=4, num_key_value_heads=4))
-    assert "larger" in str(refused.value) or "qkv_proj.weight" in str(refused.value)
-
-
 def test_fused_projections_part_by_part(numbered, smaller, places):
     source = scionwood.open(numbered("gpt2"))
     made = scionwood.select(numbered("gpt2"), like=smaller("gpt2"), method="consecutive")

@@ -148,7 +148,10 @@ def layout_on_disk(model: Model, stored: Mapping[str, tuple[int, ...]]) -> Layou
                 unknown.append(name)
                 continue
             place = (slot.tensor, slot.start)
-            if any(place == (own.tensor, own.start) for own in (*taken.get(slot.tensor, ()), *_present(today, slot.tensor, stored))):
+            if any(
+                place == (own.tensor, own.start)
+                for own in (*taken.get(slot.tensor, ()), *_present(today, slot.tensor, stored))
+            ):
                 continue  # stored a second time, under an older or a tied name
         if slot.shape != tuple(shape):
             problems.append(f"{name}: {list(shape)} in the file, {list(slot.shape)} by the config")

@@ -281,7 +281,7 @@ class _Matcher:
 
     def _alike(self, new: str, old: str) -> bool:
         mine, theirs = self.target.axes[new], self.source.axes[old]
-        if (mine.parts is None) != (theirs.parts is None):
+        if (mine.parts is None) != (theirs.parts is None) or (mine.kind == "part") != (theirs.kind == "part"):
             return False
         return mine.parts is None or theirs.parts is None or len(mine.parts) == len(theirs.parts)
 
@@ -423,7 +423,9 @@ def _compatible(matcher: _Matcher, new: str, old: str) -> bool:
     if matcher.target.axes[new].kind == matcher.source.axes[old].kind == "part":
         return True
     mine, theirs = _noun(new), _noun(old)
-    return mine == theirs or {mine, theirs} <= _ACTS_AS_HEADS
+    # Where a model has one group only, its channels are what another's channels are within a group.
+    widths = {mine.removesuffix("s").removesuffix("_width"), theirs.removesuffix("s").removesuffix("_width")}
+    return mine == theirs or len(widths) == 1 or {mine, theirs} <= _ACTS_AS_HEADS
 
 
 def _folded(problems: Sequence[str]) -> list[str]:

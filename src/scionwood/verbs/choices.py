@@ -251,4 +251,4 @@ def _why_not(kind: str, n: int, m: int, *, has_constants: bool) -> list[str]:
         return [f"a constant (rotary frequencies, slopes) varies along it, and {divides}"]
     if kind == "positional":
         return ["what a position means depends on how many there are: give the target the source's size"]
-    return ["its size must be the source's"]
+    return ["its size must be the source's" + (": the models take different inputs" if kind == "input" else "")]

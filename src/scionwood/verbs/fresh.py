@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import threading
 from collections.abc import Callable
@@ -27,7 +26,9 @@ def generator_for(seed: int, *names: object) -> torch.Generator:
 
 
 class FreshWeights:
-    """Makes tensors of a model as its class initialises them, one owning module at a time.
+    """Makes tensors of a model as its class begins them, one at a time and without the memory of the others.
+
+    A plain module has no class that says so: its tensors are those of the module itself.
 
     Args:
         model: the model whose tensors are asked for.
@@ -47,37 +48,29 @@ class FreshWeights:
         # PyTorch's initialisers draw from the global generator, so one at a time, and it is put back afterwards.
         with FreshWeights._lock, torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator_for(self.seed, "fresh", name))))
-            made = self._from_owner(name)
+            made = self._alone(name) if self.model.config is not None else None
             return made if made is not None else self._from_whole(name)
 
-    def _from_owner(self, name: str) -> Tensor | None:
-        """Make the module that owns the tensor, alone; nothing, if its class does not say how."""
-        if self.model.config is None:
-            return None
+    def _alone(self, name: str) -> Tensor | None:
+        """Begin one tensor in a model whose others have no storage; nothing, if what its class does leaves it unset."""
         if self._skeleton is None:
             with torch.device("meta"):
                 self._skeleton = self.model.rebuild()
         path, _, leaf = name.rpartition(".")
         owner = self._skeleton.get_submodule(path)
-        # transformers' models say in _init_weights how their parts begin; the innermost one counts.
-        models = [
-            part
-            for prefix, part in self._skeleton.named_modules()
-            if hasattr(part, "_init_weights") and name.startswith(f"{prefix}." if prefix else "")
-        ]
-        # A twin of the module with storage of its own.
-        alone = copy.copy(owner)
-        for store in ("_parameters", "_buffers"):
-            setattr(alone, store, {name: _unset(tensor) for name, tensor in getattr(owner, store).items()})
-        reset: Callable[[], object] | None = getattr(alone, "reset_parameters", None)
-        if reset is not None:
-            reset()
-        if models:
-            cast("Any", models[-1])._init_weights(alone)
-        made: Tensor | None = getattr(alone, leaf, None)
-        if made is None or not made.is_floating_point() or bool(made.isnan().any()):
+        ghost = getattr(owner, leaf)
+        if not ghost.is_floating_point():
             return None
-        return made.detach()
+        real = torch.full(ghost.shape, float("nan"), dtype=ghost.dtype, device="cpu")
+        real = nn.Parameter(real, requires_grad=False) if isinstance(ghost, nn.Parameter) else real
+        _put(self._skeleton, ghost, real)
+        try:
+            _begin(self._skeleton, path)
+        except (RuntimeError, NotImplementedError):
+            return None  # it looks at numbers that are not there
+        finally:
+            _put(self._skeleton, real, ghost)
+        return None if bool(real.isnan().any()) else real.detach()
 
     def _from_whole(self, name: str) -> Tensor:
         if self._whole is None:
@@ -86,10 +79,26 @@ class FreshWeights:
         return self._whole.state_dict()[name].detach()
 
 
-def _unset(tensor: Tensor | None) -> Tensor | None:
-    """Storage whose values are marked as not set yet."""
-    if tensor is None:
-        return None
-    unset = float("nan") if tensor.is_floating_point() else 0
-    empty = torch.full(tensor.shape, unset, dtype=tensor.dtype, device="cpu")
-    return nn.Parameter(empty, requires_grad=False) if isinstance(tensor, nn.Parameter) else empty
+def _begin(model: nn.Module, path: str) -> None:
+    """Do to a part of a model what making the model does: the part's own start, then what the parts around it do, innermost first.
+
+    transformers' models say in ``_init_weights`` how any of their parts begins; the innermost model around a part counts.
+    """
+    reset: Callable[[], object] | None = getattr(model.get_submodule(path), "reset_parameters", None)
+    if reset is not None:
+        reset()
+    segments = path.split(".") if path else []
+    around = [model.get_submodule(".".join(segments[:end])) for end in range(len(segments) + 1)]
+    for end in range(len(around), 0, -1):
+        says = next((part for part in reversed(around[:end]) if hasattr(part, "_init_weights")), None)
+        if says is not None:
+            cast("Any", says)._init_weights(around[end - 1])
+
+
+def _put(model: nn.Module, old: Tensor, new: Tensor) -> None:
+    """Put one tensor in the place of another wherever a model has it."""
+    for part in model.modules():
+        for store in (part._parameters, part._buffers):
+            for name, tensor in store.items():
+                if tensor is old:
+                    store[name] = cast("Any", new)
