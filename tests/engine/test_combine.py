@@ -164,6 +164,33 @@ def test_merges_compose_without_files():
     torch.testing.assert_close(outer["matrix"], whole, rtol=1e-5, atol=1e-6)
 
 
+def test_a_merge_of_what_must_be_seen_whole_computes_it_once(tmp_path):
+    base, tuned = family(torch.float32)
+    inner = merge(tuned[:2], base=base, method="iso_c")
+    tensor = inner.tensors["matrix"]
+    assert isinstance(tensor, CombinedTensor)
+    function, calls = tensor.method, []
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return function(*arguments, **options)
+
+    tensor.method = counted
+    outer = merge([inner, tuned[2]], method="linear")
+    assert outer.tensors["matrix"].indivisible
+    out = write(outer, tmp_path / "outer.safetensors", workers=4)
+    assert len(calls) == 1
+    assert tensor._result is None  # and nothing of it is kept
+    expected = (merge_tensors(function, [t["matrix"] for t in tuned[:2]], base["matrix"]) + tuned[2]["matrix"]) / 2
+    torch.testing.assert_close(open_checkpoint(out)["matrix"], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_summaries_that_no_option_needs_cost_no_pass():
+    base, tuned = family(torch.float32)
+    assert not merge(tuned, base=base, method="dare").tensors["matrix"].indivisible
+    assert merge(tuned, base=base, method="dare", options={"rescale": "l1"}).tensors["matrix"].indivisible
+
+
 def test_the_inputs_may_have_different_dtypes_and_orders(tmp_path):
     base, tuned = family(torch.float32)
     narrow = write(open_checkpoint(tuned[0]), tmp_path / "a.safetensors", dtype="bfloat16")

@@ -61,11 +61,13 @@ class CombinedTensor(LazyTensor):
         self.seed = seed
         self._lock = threading.Lock()
         self._summaries: dict[str, Tensor] | None = None
+        self._result: Tensor | None = None
 
     @property
     def indivisible(self) -> bool:
         """Passes before the first tile: one thread should do the whole tensor, so that others do not wait for it."""
-        return self._whole or bool(wanted(self.record.summaries, self.options))
+        own = self._whole or bool(wanted(self.record.summaries, self.options))
+        return own or any(tensor.indivisible for tensor in (*self.inputs, *([self.base] if self.base else [])))
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
         if self._whole:
@@ -76,10 +78,19 @@ class CombinedTensor(LazyTensor):
     def read_rows(self, start: int, stop: int) -> Tensor:
         if start == stop or not self.num_elements:
             return torch.empty(stop - start, *self.row_shape, dtype=self.dtype)
-        first, last = (0, self.num_rows) if self._whole else (start, stop)
+        summaries = self._prepared()
+        if not self._whole:
+            return self._rows(start, stop, summaries)
+        # Whoever reads a part will read the next one too, to its end: another merge does, tile by tile.
+        with self._lock:
+            result = self._rows(0, self.num_rows, summaries) if self._result is None else self._result
+            self._result = None if stop == self.num_rows else result
+        return result[start:stop]
+
+    def _rows(self, start: int, stop: int, summaries: Mapping[str, Tensor]) -> Tensor:
         width = math.prod(self.row_shape)
-        result = self._tile(first * width, last * width, self._prepared())
-        return result.to(self.dtype).reshape(last - first, *self.row_shape)[start - first : stop - first]
+        result = self._tile(start * width, stop * width, summaries)
+        return result.to(self.dtype).reshape(stop - start, *self.row_shape)
 
     def _prepared(self) -> Mapping[str, Tensor]:
         if not self.num_elements:
