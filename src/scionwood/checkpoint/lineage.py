@@ -196,7 +196,7 @@ def _made(lineage: Lineage) -> str:
 def _short(value: Any) -> str:
     """Return a value as it reads in a line, or nothing for what is too long."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if value is not None and len(text) <= 40 else ""
+    return text if value is not None and len(text) <= (120 if isinstance(value, Mapping) else 40) else ""
 
 
 def _text(plain: Mapping[str, Any], key: str) -> str | None:

@@ -116,7 +116,14 @@ def staged(target: Path, *, folder: bool, overwrite: bool) -> Iterator[Path]:
             lock = _lock(part)
         yield part
         with output_errors(target):
-            _swap(part, target, overwrite)
+            try:
+                _swap(part, target, overwrite)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                raise OutputError(
+                    f"The output {target} was made by another process in the meantime, and is left as it is."
+                ) from None
     except BaseException:
         _remove(part)
         for parent in made:

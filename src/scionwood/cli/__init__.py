@@ -4,13 +4,14 @@ A file ``cli/select.py`` with a function ``command`` is ``scionwood select``; th
 its line in ``scionwood --help``. Files that begin with an underscore are not commands. Commands parse, call one
 public function, and print: whatever else a command needs belongs on a floor below.
 
-Exit codes: 0 done · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted.
+Exit codes: 0 done · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted · 143 terminated.
 """
 
 import ast
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ EPILOGUE = "--debug after any command, or SCIONWOOD_DEBUG=1, shows the traceback
 def main() -> None:
     """Run the command line and leave with its exit code."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what it only warns of, scionwood checks itself
+    signal.signal(signal.SIGTERM, _terminate)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -61,15 +63,24 @@ def run(arguments: Sequence[str]) -> int:
     except ScionwoodError as error:
         print_error(error.message, problems=error.problems, hint=error.hint, traceback=debug)
         return 2
-    except KeyboardInterrupt:
-        print_error("interrupted", traceback=debug)
-        return 130
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, _TerminatedError)
+        print_error("terminated" if terminated else "interrupted", traceback=debug)
+        return 143 if terminated else 130
     except BrokenPipeError:  # the reader of our output, `head` say, has what it wants
         _silence_stdout()
         return 0
     except Exception as error:  # noqa: BLE001 - the last frame: what arrives here is a bug and is called one
         print_bug(error, traceback=debug)
         return 70
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """The process was asked to end: what was begun is cleaned up as after an interrupt."""
+
+
+def _terminate(*_: object) -> None:
+    raise _TerminatedError
 
 
 def application() -> "App":

@@ -109,7 +109,7 @@ def _paths(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[tuple[str
         part = _part(config, path)
         own = None if part is None else own_name(part, last)
         if own is None:
-            unknown.append(f"{name}{nearest(name, list(_names(config)))}")
+            unknown.append(f"{name}{nearest(name, _sizes(config)) or nearest(name, list(_names(config)))}")
         else:
             found[*path, own] = value
     if unknown:
