@@ -3,12 +3,12 @@
     importance = |delta| * KL(softmax(row of theta) || softmax(row of theta_0)),   theta = theta_0 + delta where
     importance >= median + 1.5 (upper - lower quartile of the importance)
 
-It keeps outliers of change only, so that much of the base stays untouched. Where more than three quarters of a tensor have no importance
-the threshold is zero and all of delta is taken; softmax over the weights of a wide row is nearly flat, its divergence nearly nothing, and
-rounding then has a say in which rows count.
+It keeps outliers of change only, so that much of the base stays untouched. Where more than three quarters of a tensor
+have no importance the threshold is zero and all of delta is taken; softmax over the weights of a wide row is nearly
+flat, its divergence nearly nothing, and rounding then has a say in which rows count.
 
-The divergence is computed in float64 and held at zero or above. Quartiles are exact, where mergekit takes them of a random million of
-the elements of a larger tensor; of a tensor of up to four elements the lower quartile counts as zero.
+The divergence is computed in float64 and held at zero or above. Quartiles are exact, where mergekit takes them of a
+random million of the elements of a larger tensor; of a tensor of up to four elements the lower quartile counts as zero.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,11 +2,12 @@
 
     m ~ Bernoulli(density),   delta~_i = m_i * delta_i / density,   theta = theta_0 + sum_i w_i delta~_i
 
-The expectation is the task vector itself; fine-tuned deltas are so redundant that 90 % of their entries may go. It makes task vectors
-overlap less before they are added, or elected over (``consensus``). It hurts where deltas are large: after long continued training the
-variance of the rescaled entries destroys the model.
+The expectation is the task vector itself; fine-tuned deltas are so redundant that 90 % of their entries may go. It
+makes task vectors overlap less before they are added, or elected over (``consensus``). It hurts where deltas are large:
+after long continued training the variance of the rescaled entries destroys the model.
 
-The paper divides by the density. mergekit, since 0.1.0, scales so that the sum of magnitudes stays what it was: ``rescale="l1"``.
+The paper divides by the density. mergekit, since 0.1.0, scales so that the sum of magnitudes stays what it was:
+``rescale="l1"``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,10 +3,12 @@
     p_ij = density - epsilon + 2 epsilon rank_ij / (columns - 1),   rank_ij of |delta_ij| in its row, 0 for the smallest
     m_ij ~ Bernoulli(p_ij),   delta~_ij = m_ij delta_ij / p_ij
 
-and what is left is merged by elected signs, as in TIES. The expectation is the task vector, as in DARE, and what is likely noise goes
-first. It hurts as DARE does: where deltas are large, and where rows are so short that ranks say little. A vector is one row.
+and what is left is merged by elected signs, as in TIES. The expectation is the task vector, as in DARE, and what is
+likely noise goes first. It hurts as DARE does: where deltas are large, and where rows are so short that ranks say
+little. A vector is one row.
 
-mergekit, since 0.1.0, does not divide by p but keeps the sum of magnitudes (``rescale="l1"``): that favours large entries.
+mergekit, since 0.1.0, does not divide by p but keeps the sum of magnitudes (``rescale="l1"``): that favours large
+entries.
 """
 
 from collections.abc import Mapping, Sequence

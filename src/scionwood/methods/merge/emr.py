@@ -3,9 +3,9 @@
     gamma = 1 where sum_i delta_i > 0, else -1;   M_i = delta_i gamma > 0;   unified = gamma max_i |delta_i M_i|
     lambda_i = mean |delta_i| / mean |unified M_i|;   theta(i) = theta_0 + lambda_i M_i unified
 
-One vector, a bit mask and a number for each task serve every task almost as its own model does; without data or tuning. It needs to be known
-which task is served: with ``task`` the result is the model of that task, without it the unified one, which is too large to serve all.
-The number is taken of each tensor; the paper takes one of the model.
+One vector, a bit mask and a number for each task serve every task almost as its own model does; without data or tuning.
+It needs to be known which task is served: with ``task`` the result is the model of that task, without it the unified
+one, which is too large to serve all. The number is taken of each tensor; the paper takes one of the model.
 """
 
 from collections.abc import Mapping, Sequence

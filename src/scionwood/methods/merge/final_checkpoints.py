@@ -2,12 +2,14 @@
 
     theta = sum_k w_k theta_k = theta_1 + sum_i (sum_(j > i) w_j) (theta_(i + 1) - theta_i)
 
-so that weights are multipliers on the updates between checkpoints, as a decaying learning rate would have been. ``sma`` weighs alike, which
-is a linear decay to zero; ``wma`` by 1, 2, ...; ``ema`` moves by ``alpha`` to each next one; ``decay`` has the multipliers given. It is for
-runs of constant learning rate, with equal steps between checkpoints (arXiv:2507.17634 too); after a decay it adds little.
+so that weights are multipliers on the updates between checkpoints, as a decaying learning rate would have been. ``sma``
+weighs alike, which is a linear decay to zero; ``wma`` by 1, 2, ...; ``ema`` moves by ``alpha`` to each next one;
+``decay`` has the multipliers given. It is for runs of constant learning rate, with equal steps between checkpoints
+(arXiv:2507.17634 too); after a decay it adds little.
 
-The identity is derived from the abstract, and alpha comes from a summary of the paper. An ``ema`` starts at the oldest checkpoint, which
-so gets the largest weight of all where there are few; ``bias_correction`` starts at nothing and divides by what is missing.
+The identity is derived from the abstract, and alpha comes from a summary of the paper. An ``ema`` starts at the oldest
+checkpoint, which so gets the largest weight of all where there are few; ``bias_correction`` starts at nothing and
+divides by what is missing.
 """
 
 from collections.abc import Sequence

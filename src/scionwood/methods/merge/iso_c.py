@@ -2,11 +2,12 @@
 
     M = sum_i w_i delta_i = U diag(s) V^T,   theta = theta_0 + scale * mean(s) U V^T
 
-A sum of task vectors is dominated by the directions that most tasks share; a flat spectrum lets the rest count as much. It hurts where
-weak directions are noise: on embeddings, whose unseen rows are raised to the mean, and where experts conflict.
+A sum of task vectors is dominated by the directions that most tasks share; a flat spectrum lets the rest count as much.
+It hurts where weak directions are noise: on embeddings, whose unseen rows are raised to the mean, and where experts
+conflict.
 
-What is no matrix is averaged. Directions without a singular value, which the published code raises too, whatever they are, are left out
-here; the mean is over the others, so that the nuclear norm stays that of M.
+What is no matrix is averaged. Directions without a singular value, which the published code raises too, whatever they
+are, are left out here; the mean is over the others, so that the nuclear norm stays that of M.
 """
 
 from collections.abc import Sequence

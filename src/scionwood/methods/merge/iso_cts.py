@@ -1,13 +1,15 @@
 """Iso-CTS: an even spectrum of common and of single tasks' directions (Marczak et al., 2025, arXiv:2502.04959).
 
-    M = sum_i w_i delta_i;   U_c: its c strongest left directions;   R_i = delta_i - U_c U_c^T delta_i, its strongest triplets
+    M = sum_i w_i delta_i;   U_c: its c strongest left directions
+    R_i = delta_i - U_c U_c^T delta_i, its strongest triplets
     theta = theta_0 + scale * mean(s) polar(U) polar(V)^T,   over the triplets of all R_i and the common ones
 
-where c is the ``common_fraction`` of the rank, and the tasks share the rest. It keeps room for what one task needs and the sum drowns; with
-many and different tasks it is better than Iso-C, with a fraction of one it is Iso-C. It hurts where Iso-C hurts.
+where c is the ``common_fraction`` of the rank, and the tasks share the rest. It keeps room for what one task needs and
+the sum drowns; with many and different tasks it is better than Iso-C, with a fraction of one it is Iso-C. It hurts
+where Iso-C hurts.
 
-What is no matrix is averaged. Directions without a singular value are left out, and tasks that have one direction in common share it,
-where the published code completes either arbitrarily.
+What is no matrix is averaged. Directions without a singular value are left out, and tasks that have one direction in
+common share it, where the published code completes either arbitrarily.
 """
 
 from collections.abc import Sequence

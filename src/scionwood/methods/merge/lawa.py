@@ -2,9 +2,9 @@
 
     theta = (theta_(n - k + 1) + ... + theta_n) / k
 
-It gives early what a decay of the learning rate gives at the end, and is for evaluation: training goes on from the raw weights. It works best
-where the learning rate is high, and hurts where k reaches back to weights that the run has left behind. With k at least the number of
-checkpoints it is stochastic weight averaging.
+It gives early what a decay of the learning rate gives at the end, and is for evaluation: training goes on from the raw
+weights. It works best where the learning rate is high, and hurts where k reaches back to weights that the run has left
+behind. With k at least the number of checkpoints it is stochastic weight averaging.
 """
 
 from collections.abc import Sequence

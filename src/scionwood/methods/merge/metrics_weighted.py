@@ -2,9 +2,9 @@
 
     u_k = 1 / loss_k, or step_k;   theta = sum_k u_k^penalty theta_k / sum_k u_k^penalty
 
-It weighs the checkpoints of one run by what is known of them anyway. A penalty of zero is the plain average, a large one picks the best.
-It hurts where losses were not measured on the same data. That weights come from losses or steps and one penalty factor is the paper's; the
-power is a reconstruction from the abstract.
+It weighs the checkpoints of one run by what is known of them anyway. A penalty of zero is the plain average, a large
+one picks the best. It hurts where losses were not measured on the same data. That weights come from losses or steps and
+one penalty factor is the paper's; the power is a reconstruction from the abstract.
 """
 
 import math
@@ -38,7 +38,7 @@ def metrics_weighted(
     Args:
         tensors: one tensor from each checkpoint.
         losses: of each checkpoint: the lower, the more weight.
-        steps: at which each was saved: the later, the more weight. Without losses or steps they are 1, 2, 3, ... as written.
+        steps: at which each was saved: the later, the more weight. Without losses or steps: 1, 2, 3, ... as written.
         penalty: how much the metric counts.
 
     Raises:

@@ -1,12 +1,15 @@
 """Model Stock: from the base towards the average, as far as models agree (Jang et al., 2024, arXiv:2403.19522).
 
-    c = mean over pairs of cos(delta_i, delta_j),   t = N c / (1 + (N - 1) c),   theta = t mean_i theta_i + (1 - t) theta_0
+    c = mean over pairs of cos(delta_i, delta_j),   t = N c / (1 + (N - 1) c)
+    theta = t mean_i theta_i + (1 - t) theta_0
 
-The centre of many fine-tunings lies near the base and their average; the less the few at hand agree, the nearer to the base. Where they
-disagree (c towards -1 / (N - 1)) the published formula explodes: t is held between 0 and 1 unless ``clamp`` is false.
+The centre of many fine-tunings lies near the base and their average; the less the few at hand agree, the nearer to the
+base. Where they disagree (c towards -1 / (N - 1)) the published formula explodes: t is held between 0 and 1 unless
+``clamp`` is false.
 
-The paper's other form has a t for every output filter: ``filter_wise``, each row by itself (the last dimension, as mergekit has it; a
-vector is one row). It follows the models where they agree in part, and follows noise where rows are short.
+The paper's other form has a t for every output filter: ``filter_wise``, each row by itself (the last dimension, as
+mergekit has it; a vector is one row). It follows the models where they agree in part, and follows noise where rows are
+short.
 """
 
 import dataclasses

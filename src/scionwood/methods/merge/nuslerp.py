@@ -2,10 +2,11 @@
 
     t = w_2 / (w_1 + w_2),   theta = sin((1 - t) W) / sin W * a + sin(t W) / sin W * b,   W the angle between a and b
 
-With a base, a and b are the differences to it, and the base is added back. One angle for each row or column helps where parts of a tensor
-have turned by different amounts; it hurts where rows are short and their angles mostly noise. The factors are for unit vectors and are
-applied to vectors as they are. mergekit names its ``nuslerp_row_wise`` by the other dimension: with ``nuslerp_flatten: false`` it goes
-along rows where that is false, and along columns where it is true.
+With a base, a and b are the differences to it, and the base is added back. One angle for each row or column helps where
+parts of a tensor have turned by different amounts; it hurts where rows are short and their angles mostly noise. The
+factors are for unit vectors and are applied to vectors as they are. mergekit names its ``nuslerp_row_wise`` by the
+other dimension: with ``nuslerp_flatten: false`` it goes along rows where that is false, and along columns where it is
+true.
 """
 
 from collections.abc import Mapping, Sequence

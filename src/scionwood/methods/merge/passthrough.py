@@ -2,8 +2,8 @@
 
     theta = scale * theta_1
 
-It is what layers are stacked with. Scaling the projections that write to the residual stream by zero makes an added layer do nothing, so
-that a deeper model begins as the same function.
+It is what layers are stacked with. Scaling the projections that write to the residual stream by zero makes an added
+layer do nothing, so that a deeper model begins as the same function.
 """
 
 from collections.abc import Sequence

@@ -2,12 +2,12 @@
 
     M = [vec theta_1 .. vec theta_N] = U S V^T;   basis = U_p S_p, p pseudo-models;   theta_i ~ basis (V_p)_i
 
-Instead of one model for all tasks it keeps the best p-dimensional space for the tensor, and N p coefficients. It is for adapters, of which
-there are many and alike; models that differ in all directions need p = N. The result is the member as it comes back, or one pseudo-model
-with ``component``, of the sign that makes its largest coefficient positive.
+Instead of one model for all tasks it keeps the best p-dimensional space for the tensor, and N p coefficients. It is for
+adapters, of which there are many and alike; models that differ in all directions need p = N. The result is the member
+as it comes back, or one pseudo-model with ``component``, of the sign that makes its largest coefficient positive.
 
-The form over whole tensors is a reconstruction; the paper works position by position. Factors of adapters are not unique: balance them
-before, or merge their products.
+The form over whole tensors is a reconstruction; the paper works position by position. Factors of adapters are not
+unique: balance them before, or merge their products.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,12 @@
 """Robust weight signatures: patch robustness into a model that lacks it (Cai et al., 2023, arXiv:2302.12480).
 
-    a = theta_S - theta_P,   b_k = theta_Rk - theta_P,   v_k = b_k - <b_k, a> / <a, a> a,   theta = theta_S + sum_k alpha / K v_k
+    a = theta_S - theta_P,   b_k = theta_Rk - theta_P,   v_k = b_k - <b_k, a> / <a, a> a
+    theta = theta_S + sum_k alpha / K v_k
 
-The base P is pretrained, the first model S trained as usual, the others R_k on corrupted data. What their training did beyond the usual one,
-orthogonal to it, is the signature of the corruption; it can be added and taken away again (with ``alpha`` negated). The paper patches
-the few shallowest layers, and takes the mean of the robust models' batch statistics: choose the tensors for that. Patched whole, deep
-layers lose more than they win.
+The base P is pretrained, the first model S trained as usual, the others R_k on corrupted data. What their training did
+beyond the usual one, orthogonal to it, is the signature of the corruption; it can be added and taken away again (with
+``alpha`` negated). The paper patches the few shallowest layers, and takes the mean of the robust models' batch
+statistics: choose the tensors for that.
 
 The published code multiplies by alpha / K twice, before and after the projection: ``official_scaling``.
 """

@@ -1,7 +1,8 @@
 """Singular values and vectors of task matrices, in float64, as far as they are determined.
 
-A direction whose singular value is zero can be any: what a library returns for it differs from machine to machine. Subspace merges would
-raise such directions to the strength of the others, so they are left out here, and a merge has one result.
+A direction whose singular value is zero can be any: what a library returns for it differs from machine to machine.
+Subspace merges would raise such directions to the strength of the others, so they are left out here, and a merge has
+one result.
 """
 
 from collections.abc import Sequence

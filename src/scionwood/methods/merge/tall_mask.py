@@ -3,9 +3,10 @@
     sum = sum_i delta_i;   M_i = |delta_i| > threshold |sum - delta_i|
     consensus  theta = theta_0 + scale [sum_i M_i >= min_tasks] sum        task i  theta(i) = theta_0 + M_i sum
 
-Entries that matter to no task are noise, those that matter to one alone disturb the others: without them a sum of many task vectors works
-better. With ``task`` the result is that task's model, restored from the sum and its mask. It hurts where tasks are few: with two, what
-one learned alone is dropped. The paper tunes the threshold of each task from 0.2 to 0.6.
+Entries that matter to no task are noise, those that matter to one alone disturb the others: without them a sum of many
+task vectors works better. With ``task`` the result is that task's model, restored from the sum and its mask. It hurts
+where tasks are few: with two, what one learned alone is dropped. The paper tunes the threshold of each task from 0.2 to
+0.6.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,12 @@
 """Timber: attenuate what an instruction tuning changed beyond its effective rank (Wu et al., 2025, arXiv:2509.23595).
 
-    delta = U diag(s) V^T,   p = s / sum(s),   k = ceil(exp(-sum_i p_i log p_i)),   s'_i = s_i for i <= k, gamma s_i beyond
+    delta = U diag(s) V^T,   p = s / sum(s),   k = ceil(exp(-sum_i p_i log p_i))
+    s'_i = s_i for i <= k, gamma s_i beyond
 
-The tail of a post-training's change is mostly noise over what the base could explore; taking it back part of the way restores diversity
-without losing the instructions. It takes one model and its base, and no data. In bf16 the tail is rounding noise, and the effective rank
-of small matrices is nearly full: then little changes. Tensors of more than two dimensions are matrices of their first; vectors stay.
+The tail of a post-training's change is mostly noise over what the base could explore; taking it back part of the way
+restores diversity without losing the instructions. It takes one model and its base, and no data. In bf16 the tail is
+rounding noise, and the effective rank of small matrices is nearly full: then little changes. Tensors of more than two
+dimensions are matrices of their first; vectors stay.
 """
 
 import math

@@ -1,13 +1,15 @@
 """TSV-M: put the strongest singular directions of every task side by side (Gargiulo et al., 2024, arXiv:2412.00081).
 
-    delta_i = U_i diag(s_i) V_i^T, the k = floor(min(m, n) / N) largest;   U = [U_1 .. U_N], V = [V_1 .. V_N], s = [s_1 .. s_N]
+    delta_i = U_i diag(s_i) V_i^T, the k = floor(min(m, n) / N) largest
+    U = [U_1 .. U_N], V = [V_1 .. V_N], s = [s_1 .. s_N]
     theta = theta_0 + scale * polar(U) diag(s) polar(V)^T
 
-Task matrices have low rank; making their directions orthogonal takes away the interference between tasks. It hurts where experts
-conflict, which it amplifies, and on embeddings, whose singular vectors are costly and whose rare rows are noise.
+Task matrices have low rank; making their directions orthogonal takes away the interference between tasks. It hurts
+where experts conflict, which it amplifies, and on embeddings, whose singular vectors are costly and whose rare rows are
+noise.
 
-What is no matrix is averaged, though matrices are summed. Where tasks share a direction (a singular value of U or V below 1e-3, as with
-two equal tasks) the published code completes it arbitrarily; here that tensor is averaged.
+What is no matrix is averaged, though matrices are summed. Where tasks share a direction (a singular value of U or V
+below 1e-3, as with two equal tasks) the published code completes it arbitrarily; here that tensor is averaged.
 """
 
 from collections.abc import Sequence

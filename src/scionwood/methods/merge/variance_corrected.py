@@ -2,9 +2,10 @@
 
     a = sum_i w_i theta_i,   theta = mean(a) + (a - mean(a)) sqrt(sum_i w_i Var(theta_i) / Var(a))
 
-Averaging models that do not correlate shrinks their weights (by the root of their number) and with them every activation; this gives the
-spread back. For fine-tunings of one base the factor is nearly one. Where models oppose each other it would explode: ``max_ratio`` holds
-it. The rule per tensor is a reconstruction from the abstract. Vectors and scalars (biases, norms) are averaged.
+Averaging models that do not correlate shrinks their weights (by the root of their number) and with them every
+activation; this gives the spread back. For fine-tunings of one base the factor is nearly one. Where models oppose each
+other it would explode: ``max_ratio`` holds it. The rule per tensor is a reconstruction from the abstract. Vectors and
+scalars (biases, norms) are averaged.
 """
 
 import math

@@ -1,15 +1,17 @@
 """WIDEN: weigh columns by how far they moved in length and in direction (Yu et al., 2024, arXiv:2408.03092).
 
-    moved in length | |W_n[:, j]| - |W_0[:, j]| |, in direction 1 - cos(W_n[:, j], W_0[:, j]);   r: its rank in its own model / columns
+    moved in length | |W_n[:, j]| - |W_0[:, j]| |, in direction 1 - cos(W_n[:, j], W_0[:, j])
+    r: its rank in its own model / columns
     S = softmax over models of r, and ``score_calibration_value`` where r > ``above_average_value_ratio`` * mean r
     theta = theta_0 + sum_n (S_length + S_direction) / 2 * delta_n
 
-Ranks make models comparable that differ a lot in how far they moved, such as a chat model and one whose pretraining went on. What is
-important for several models counts in full for each, so copies of one model do not give that model. Columns that moved by the same, as
-those that did not move at all, are ranked by their place; in the published code rounding ranks them.
+Ranks make models comparable that differ a lot in how far they moved, such as a chat model and one whose pretraining
+went on. What is important for several models counts in full for each, so copies of one model do not give that model.
+Columns that moved by the same, as those that did not move at all, are ranked by their place; in the published code
+rounding ranks them.
 
-Vectors take |delta| in place of r, element by element. Columns are those of the last dimension: the published code transposes
-embeddings first, so that a token is a column, which a method that sees no names cannot know.
+Vectors take |delta| in place of r, element by element. Columns are those of the last dimension: the published code
+transposes embeddings first, so that a token is a column, which a method that sees no names cannot know.
 """
 
 from collections.abc import Mapping, Sequence
