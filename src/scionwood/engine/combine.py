@@ -23,9 +23,10 @@ TILE = 1 << 18
 class CombinedTensor(LazyTensor):
     """The result of a method of shape ``combine``, computed as it is read.
 
-    Arithmetic is float32 whatever the dtypes: a tile of each input is read and widened, the method runs, the result is rounded once. The
-    bits depend neither on how the tensor is cut into reads nor on threads: tiles of the passes are fixed, and random numbers are counted
-    by element. What a method must see at once is never cut: an element, a row (the last dimension), or the tensor.
+    Arithmetic is float32 whatever the dtypes: a tile of each input is read and widened, the method runs, the result is
+    rounded once. The bits depend neither on how the tensor is cut into reads nor on threads: tiles of the passes are
+    fixed, and random numbers are counted by element. What a method must see at once is never cut: an element, a row
+    (the last dimension), or the tensor.
 
     Args:
         name: its name in the output.

@@ -1,8 +1,8 @@
 """Exact order statistics by counting: a histogram of bit patterns in two rounds, instead of a sort.
 
-The bits of a non-negative float32, read as an integer, are in the order of the numbers. A first pass counts the upper 16 bits, which says
-in which bin the k-th largest lies; a second counts the lower 16 bits of what is in that bin. Two passes of about a nanosecond an element
-give the number exactly, where a sort takes twenty.
+The bits of a non-negative float32, read as an integer, are in the order of the numbers. A first pass counts the upper
+16 bits, which says in which bin the k-th largest lies; a second counts the lower 16 bits of what is in that bin. Two
+passes of about a nanosecond an element give the number exactly, where a sort takes twenty.
 """
 
 import torch

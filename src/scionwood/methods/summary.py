@@ -1,11 +1,13 @@
 """Summaries: the few numbers about a whole tensor that a tile by tile computation needs before it can begin.
 
-A method that works element by element may still depend on the whole: on a norm, a dot product, the k-th largest magnitude. It declares
-such a number as a summary, in the order they are needed, and takes it as an input of the same name. The engine makes them in passes over
-tiles; :func:`summarize` makes them at once for tensors in memory. Both give the same bits where sums are exact in float64.
+A method that works element by element may still depend on the whole: on a norm, a dot product, the k-th largest
+magnitude. It declares such a number as a summary, in the order they are needed, and takes it as an input of the same
+name. The engine makes them in passes over tiles; :func:`summarize` makes them at once for tensors in memory. Both give
+the same bits where sums are exact in float64.
 
-A summary that some options do without says so (``when``), and costs no pass then: the method gets None. One that must know what was drawn,
-or the base, says so too (``needs``), and finds them among the earlier summaries, the random numbers stacked.
+A summary that some options do without says so (``when``), and costs no pass then: the method gets None. One that must
+know what was drawn, or the base, says so too (``needs``), and finds them among the earlier summaries, the random
+numbers stacked.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -46,8 +48,8 @@ class Rank:
     Args:
         name: the input of the method that gets it: a float32 vector.
         of: (inputs, earlier summaries, options) → non-negative float32 tensors of the tile's shape.
-        keep: (number of elements, earlier summaries, options) → how many are to reach the threshold, one number for all tensors, or a few
-            numbers that repeat over them. None gives infinity, all gives zero.
+        keep: (number of elements, earlier summaries, options) → how many are to reach the threshold, one number for all
+            tensors, or a few numbers that repeat over them. None gives infinity, all gives zero.
         when: options → whether it is needed at all.
         needs: what else of the tile it must see: ``base``, ``uniforms``.
     """

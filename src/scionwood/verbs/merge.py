@@ -28,8 +28,9 @@ def merge(
 ) -> Checkpoint:
     """Merge models of one shape into one.
 
-    Arithmetic is float32 whatever the models are stored in; the result is stored as the base is, or as the first model. Tensors of
-    integers are copied from there. Every tensor of every model is merged or copied: one that some model lacks is an error.
+    Arithmetic is float32 whatever the models are stored in; the result is stored as the base is, or as the first model.
+    Tensors of integers are copied from there. Every tensor of every model is merged or copied: one that some model
+    lacks is an error.
 
     Args:
         models: what to merge, in the order that the weights are written in: whatever :func:`scionwood.open` takes.
@@ -39,7 +40,8 @@ def merge(
         seed: of methods that draw at random.
 
     Returns:
-        A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first model's.
+        A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first
+        model's.
 
     Raises:
         SourceError: a model cannot be read.

@@ -3,8 +3,8 @@
     keep the entries below the ``gamma`` share with the largest magnitudes, as far as the next ``density`` share goes
     theta = theta_0 + scale * sum_i w_i (masked delta_i)
 
-Outliers are what a merge is most sensitive to, and the bulk of tiny entries is noise. Shares are of each tensor; the published code masks
-by row. With ``consensus`` what is left is merged by elected signs, as in TIES.
+Outliers are what a merge is most sensitive to, and the bulk of tiny entries is noise. Shares are of each tensor; the
+published code masks by row. With ``consensus`` what is left is merged by elected signs, as in TIES.
 """
 
 from collections.abc import Mapping, Sequence

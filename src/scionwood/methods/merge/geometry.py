@@ -1,7 +1,7 @@
 """Inner products of whole tensors: what spherical merges turn into weights of a plain sum.
 
-A spherical mean of tensors lies in their span. So all it needs of them is how long they are and how they lean on each other: the Gram
-matrix, one pass. The rest is arithmetic on a matrix of the size of the number of models.
+A spherical mean of tensors lies in their span. So all it needs of them is how long they are and how they lean on each
+other: the Gram matrix, one pass. The rest is arithmetic on a matrix of the size of the number of models.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,8 @@
 
     u <- exp_u( mean_i log_u(theta_i / |theta_i|) )   until the step is below ``tol``;   theta = mean_i |theta_i| * u
 
-It is what slerp at one half is for two models, for any number. Every step stays in the span of the models, so one pass over the tensors
-(their Gram matrix) is all that is read; the iteration runs on one number for each model.
+It is what slerp at one half is for two models, for any number. Every step stays in the span of the models, so one pass
+over the tensors (their Gram matrix) is all that is read; the iteration runs on one number for each model.
 """
 
 from collections.abc import Sequence

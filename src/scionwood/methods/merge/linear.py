@@ -2,8 +2,9 @@
 
     theta = sum_i w_i theta_i / sum_i w_i
 
-Averaging models that were fine-tuned from one start often beats the best of them; models that never shared a start lie in different
-basins, and their average is worth nothing until they are aligned. Unnormalised, the weights are taken as they are.
+Averaging models that were fine-tuned from one start often beats the best of them; models that never shared a start lie
+in different basins, and their average is worth nothing until they are aligned. Unnormalised, the weights are taken as
+they are.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,10 @@
 """Multislerp: one step on the sphere from the mean direction of several models (Goddard, 2025).
 
-    m = normalise(sum_i w_i u_i),   v = sum_i w_i (u_i - <u_i, m> m),   theta = (m cos|v| + v sin|v| / |v|) * sum_i w_i |theta_i|
+    m = normalise(sum_i w_i u_i),   v = sum_i w_i (u_i - <u_i, m> m),   theta = (m cos|v| + v sin|v| / |v|) * sum_i w_i
+    |theta_i|
 
-with u_i = theta_i / |theta_i|. Unlike the Karcher mean it does not iterate. Opposite directions have no mean direction: two of them are
-averaged, more are an error.
+with u_i = theta_i / |theta_i|. Unlike the Karcher mean it does not iterate. Opposite directions have no mean direction:
+two of them are averaged, more are an error.
 """
 
 from collections.abc import Sequence

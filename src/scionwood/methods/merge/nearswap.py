@@ -2,8 +2,8 @@
 
     w = min(1, t / |a - b|),   theta = (1 - w) a + w b
 
-So weights that are nearer to each other than t are swapped, and the others move by t. It is a distance in weight space: what t is right
-depends on the scale of the tensor.
+So weights that are nearer to each other than t are swapped, and the others move by t. It is a distance in weight space:
+what t is right depends on the scale of the tensor.
 """
 
 from collections.abc import Sequence

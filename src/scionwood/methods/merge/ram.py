@@ -2,8 +2,9 @@
 
     active_i = |delta_i| > epsilon;   one active: its delta (times 1 + boost);   several: their mean;   none: nothing
 
-Reinforced agents change few weights, and mostly different ones: averaging would shrink what only one of them learned. ``boost`` makes up
-for what a model loses where it shares: r * clip(shared_i / unique_i, 0, alpha), counted over each tensor (over the model in the paper).
+Reinforced agents change few weights, and mostly different ones: averaging would shrink what only one of them learned.
+``boost`` makes up for what a model loses where it shares: r * clip(shared_i / unique_i, 0, alpha), counted over each
+tensor (over the model in the paper).
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,9 @@
 
     theta = sin((1 - t) W) / sin W * a + sin(t W) / sin W * b,   W the angle between a and b
 
-Each tensor is one vector. The factors are for unit vectors and are applied to the tensors as they are, so that where their lengths
-differ the length of the result is not their mean. Nearly parallel tensors (|cos W| > 0.9995) are interpolated linearly.
+Each tensor is one vector. The factors are for unit vectors and are applied to the tensors as they are, so that where
+their lengths differ the length of the result is not their mean. Nearly parallel tensors (|cos W| > 0.9995) are
+interpolated linearly.
 """
 
 import math

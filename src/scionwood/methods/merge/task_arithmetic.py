@@ -2,8 +2,8 @@
 
     theta = theta_0 + scale * sum_i w_i (theta_i - theta_0)
 
-A negative weight makes the model forget; 1/N for N models is their average. It is the one merge that reliably beats its base on models
-found in the wild; many task vectors at full scale hurt each other.
+A negative weight makes the model forget; 1/N for N models is their average. It is the one merge that reliably beats its
+base on models found in the wild; many task vectors at full scale hurt each other.
 """
 
 from collections.abc import Sequence

@@ -4,9 +4,10 @@
     elect   the sign of the weighted sum, element by element
     merge   the mean of the kept deltas that have the elected sign, weighted
 
-It helps where many task vectors interfere; with two similar models it is close to their average. Magnitudes at the threshold are all
-kept: bf16 checkpoints have few distinct ones, and any other rule would have to pick among them by position. The published code trims
-over the flattened model, and so keeps one more than ``density``; here it is each tensor by itself, as in mergekit.
+It helps where many task vectors interfere; with two similar models it is close to their average. Magnitudes at the
+threshold are all kept: bf16 checkpoints have few distinct ones, and any other rule would have to pick among them by
+position. The published code trims over the flattened model, and so keeps one more than ``density``; here it is each
+tensor by itself, as in mergekit.
 """
 
 from collections.abc import Mapping, Sequence
