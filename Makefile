@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs demo demo-minilm bench-select constraints clean
+	format docs demo demo-minilm bench-select bench-merge constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ demo-minilm: setup ## the same with a pretrained sentence encoder
 
 bench-select: setup ## time `select` against reading and writing the same bytes
 	$(BIN)/python benchmarks/bench_select.py
+
+bench-merge: setup ## time `merge` against reading its inputs and copying one (15 GB of disk, half an hour)
+	$(BIN)/python benchmarks/bench_merge.py
 
 constraints: ## make .venv anew from the newest versions and write them to constraints.txt
 	rm -rf $(VENV)

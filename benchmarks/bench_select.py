@@ -157,7 +157,10 @@ print(json.dumps({"import": imported - begin, "plan": planned - imported, "strea
 def run(source: Path, out: Path, workers: int) -> dict[str, float]:
     """Select in a process of its own and say how long each part took."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(source), str(out), json.dumps(TARGET), str(workers)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD, str(source), str(out), json.dumps(TARGET), str(workers)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -190,8 +193,10 @@ def main() -> None:
                 f"   {took['peak'] / 1e6:10.0f} ({took['before'] / 1e6:.0f})",
                 flush=True,
             )
-        print(f"median ratio {statistics.median(ratios):.2f}; this process peaked at "
-              f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB while making the source")
+        print(
+            f"median ratio {statistics.median(ratios):.2f}; this process peaked at "
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB while making the source"
+        )
 
 
 def _count(shape: tuple[int, ...]) -> int:

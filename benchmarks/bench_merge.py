@@ -1,0 +1,220 @@
+"""Time `scionwood merge` against the floor, and against mergekit where it is installed, in turns on one machine.
+
+A base and three fine-tunings of a Llama (random bfloat16, TinyLlama's shapes) are merged by every method. The floor is reading the inputs
+once and copying one of them: ``cat`` of what the method reads, ``cp`` of one checkpoint, synced. Floor, scionwood and mergekit take turns
+within a round, so that they meet the same disk and the same neighbours; ratios are of one round, and the table has their medians.
+
+    python benchmarks/bench_merge.py [--rounds 3] [--layers 22] [--methods linear,ties] [--peer PATH/TO/mergekit-yaml] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SHAPE = {
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+}
+MODELS = ("base", "chat", "code", "math")
+METHODS: dict[str, dict] = {
+    "linear": {"models": 3},
+    "task_arithmetic": {"models": 3, "base": True},
+    "dare": {
+        "models": 3,
+        "base": True,
+        "set": ["density=0.5"],
+        "peer": "dare_linear",
+        "peer_parameters": {"density": 0.5},
+    },
+    "slerp": {"models": 2, "peer_base": 0, "peer_global": {"t": 0.5}},
+    "model_stock": {"models": 3, "base": True},
+    "karcher": {"models": 3},
+    "multislerp": {"models": 3},
+    "ties": {"models": 3, "base": True, "set": ["density=0.5"], "peer_parameters": {"density": 0.5}},
+    "breadcrumbs": {"models": 3, "base": True, "set": ["density=0.9"], "peer_parameters": {"density": 0.9}},
+    "sce": {"models": 3, "base": True, "set": ["select_topk=0.5"], "peer_global": {"select_topk": 0.5}},
+    "ram": {"models": 3, "base": True},
+    "nearswap": {"models": 1, "base": True, "set": ["t=0.001"], "peer_global": {"t": 0.001}},
+}
+
+
+def config(layers: int) -> dict:
+    return SHAPE | {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "num_hidden_layers": layers,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+    }
+
+
+def shapes(layers: int) -> dict[str, tuple[int, ...]]:
+    hidden, inner, vocab = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["vocab_size"]
+    keys = hidden // SHAPE["num_attention_heads"] * SHAPE["num_key_value_heads"]
+    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden)}
+    for layer in range(layers):
+        for name, shape in (
+            ("self_attn.q_proj", (hidden, hidden)),
+            ("self_attn.k_proj", (keys, hidden)),
+            ("self_attn.v_proj", (keys, hidden)),
+            ("self_attn.o_proj", (hidden, hidden)),
+            ("mlp.gate_proj", (inner, hidden)),
+            ("mlp.up_proj", (inner, hidden)),
+            ("mlp.down_proj", (hidden, inner)),
+            ("input_layernorm", (hidden,)),
+            ("post_attention_layernorm", (hidden,)),
+        ):
+            found[f"model.layers.{layer}.{name}.weight"] = shape
+    return found | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
+
+
+def make_family(folder: Path, layers: int) -> None:
+    """Write the base, and fine-tunings whose deltas are a tenth of the weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    for number, name in enumerate(MODELS):
+        target = folder / name
+        target.mkdir(parents=True)
+        (target / "config.json").write_text(json.dumps(config(layers), indent=2))
+        weight_map: dict[str, str] = {}
+        shard: dict[str, torch.Tensor] = {}
+        count = 0
+        for place, (tensor, shape) in enumerate(shapes(layers).items()):
+            base = torch.randn(shape, generator=torch.Generator().manual_seed(place)) * 0.02
+            if number:
+                base += torch.randn(shape, generator=torch.Generator().manual_seed(1000 * number + place)) * 0.002
+            shard[tensor] = base.bfloat16()
+            if sum(t.nbytes for t in shard.values()) > 4e8 or place == len(shapes(layers)) - 1:
+                count += 1
+                file = f"part-{count}.safetensors"
+                save_file(shard, target / file, metadata={"format": "pt"})
+                weight_map |= dict.fromkeys(shard, file)
+                shard = {}
+        for part in range(1, count + 1):
+            final = f"model-{part:05d}-of-{count:05d}.safetensors"
+            (target / f"part-{part}.safetensors").rename(target / final)
+            weight_map = {k: final if v == f"part-{part}.safetensors" else v for k, v in weight_map.items()}
+        (target / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def inputs_of(spec: dict) -> list[str]:
+    return ([MODELS[0]] if spec.get("base") else []) + list(MODELS[1 : 1 + spec["models"]])
+
+
+def floor(folder: Path, spec: dict) -> float:
+    start = time.perf_counter()
+    files = [str(file) for name in inputs_of(spec) for file in sorted((folder / name).glob("*.safetensors"))]
+    subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(["cp", "-r", str(folder / MODELS[1]), str(folder / "floor")], check=True)
+    subprocess.run(["sync", "-f", str(folder / "floor")], check=True)
+    took = time.perf_counter() - start
+    shutil.rmtree(folder / "floor")
+    return took
+
+
+def timed(command: list[str]) -> tuple[float, int]:
+    """Run a command; return its wall time and its peak of anonymous memory, sampled."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peak = max(peak, next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")))
+        except (FileNotFoundError, StopIteration, ProcessLookupError):
+            pass
+        time.sleep(0.02)
+    took = time.perf_counter() - start
+    if process.returncode:
+        raise RuntimeError((process.stderr.read() if process.stderr else "")[-2000:])
+    return took, peak * 1024
+
+
+def ours(folder: Path, name: str, spec: dict, workers: int) -> tuple[float, int]:
+    command = [
+        sys.executable,
+        "-m",
+        "scionwood",
+        "merge",
+        name,
+        *(str(folder / m) for m in MODELS[1 : 1 + spec["models"]]),
+    ]
+    command += ["--out", str(folder / "out")] + (["--base", str(folder / MODELS[0])] if spec.get("base") else [])
+    command += [part for option in spec.get("set", ()) for part in ("--set", option)]
+    command += ["--workers", str(workers)] if workers else []
+    try:
+        return timed(command)
+    finally:
+        shutil.rmtree(folder / "out", ignore_errors=True)
+
+
+def theirs(folder: Path, name: str, spec: dict, peer: str) -> tuple[float, int]:
+    listed = [
+        {"model": str(folder / m), "parameters": {"weight": 1.0} | spec.get("peer_parameters", {})}
+        for m in MODELS[1 : 1 + spec["models"]]
+    ]
+    recipe = {"merge_method": spec.get("peer", name), "models": listed, "dtype": "bfloat16"}
+    if spec.get("base"):
+        recipe["base_model"] = str(folder / MODELS[0])
+    if "peer_base" in spec:
+        recipe["base_model"] = str(folder / MODELS[1])
+    if "peer_global" in spec:
+        recipe["parameters"] = spec["peer_global"]
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    try:
+        return timed([peer, str(folder / "recipe.yaml"), str(folder / "peer-out")])
+    finally:
+        shutil.rmtree(folder / "peer-out", ignore_errors=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=22, help="22 are 1.1 billion parameters")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--peer", default=os.environ.get("MERGEKIT"), help="mergekit-yaml of an environment of its own")
+    parser.add_argument(
+        "--folder", type=Path, help="where to put the family for a while (default: the temporary folder)"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        print("making a base and three fine-tunings …", flush=True)
+        make_family(folder, options.layers)
+        print(
+            "| method | floor s | scionwood s | over floor | peak anonymous MB | mergekit s | mergekit over scionwood |"
+        )
+        print("|---|---|---|---|---|---|---|", flush=True)
+        for method in options.methods.split(","):
+            spec = METHODS[method]
+            rows = []
+            for _ in range(options.rounds):
+                below = floor(folder, spec)
+                took, peak = ours(folder, method, spec, options.workers)
+                other = theirs(folder, method, spec, options.peer)[0] if options.peer else float("nan")
+                rows.append((below, took, took / below, peak / 1e6, other, other / took))
+            medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+            shown = f"{medians[4]:.1f} | {medians[5]:.1f}" if options.peer else "- | -"
+            print(
+                f"| {method} | {medians[0]:.1f} | {medians[1]:.1f} | {medians[2]:.2f} | {medians[3]:.0f} | {shown} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
