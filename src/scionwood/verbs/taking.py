@@ -49,7 +49,7 @@ class Taking:
         self.local = within(boxes[0], maps) if len(boxes) == 1 else list(maps)
 
     def __call__(self, start: int, stop: int) -> Tensor:
-        if len(self.boxes) > 1:
+        if len(self.boxes) != 1:
             return self._assembled()[start:stop]
         box, stored = self.boxes[0], self.stored[0]
         if self.lead is None:
