@@ -1,13 +1,28 @@
 """Values as they are written on a command line: ``name=value`` pairs and lists of layers."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from scionwood.errors import ScionwoodError
 
-__all__ = ["assignments", "config_values", "depth", "require_output"]
+__all__ = ["Whole", "assignments", "config_values", "depth", "require_output"]
+
+
+def _whole(_type: type, tokens: Sequence[Any]) -> int:
+    text = tokens[0].value
+    if not re.fullmatch(r"[-+]?\d+", text):  # cyclopts would round 1.5 without a word
+        message = f'"{text}" is not a whole number'
+        raise ValueError(message)
+    return int(text)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""A whole number, written as one."""
 
 EXAMPLES = {"--set": "hidden_size=256", "--option": "arithmetic=float32", "--depth": "encoder.block=even"}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}

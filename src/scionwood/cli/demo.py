@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from scionwood.cli._values import Whole
 
-def command(name: Literal["digits", "minilm"] = "digits", /, *, out: Path | None = None, seeds: int = 3) -> int:
+
+def command(name: Literal["digits", "minilm"] = "digits", /, *, out: Path | None = None, seeds: Whole = 3) -> int:
     """Select a student from a trained teacher, and race it against training from scratch.
 
     Parameters

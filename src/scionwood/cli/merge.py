@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from scionwood.cli._values import Whole
+
 
 def command(
     method: str,
@@ -11,11 +13,11 @@ def command(
     base: str | None = None,
     out: Path | None = None,
     set: tuple[str, ...] = (),
-    seed: int = 0,
+    seed: Whole = 0,
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
-    workers: int | None = None,
+    workers: Whole | None = None,
     json: bool = False,
     dry_run: bool = False,
 ) -> int:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from scionwood.cli._values import Whole
+
 
 def command(
     source: str,
@@ -15,12 +17,12 @@ def command(
     depth: tuple[str, ...] = ("first",),
     head: Literal["selected", "fresh"] = "selected",
     rescale: Literal["variance"] | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     option: tuple[str, ...] = (),
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
-    workers: int | None = None,
+    workers: Whole | None = None,
     json: bool = False,
     dry_run: bool = False,
 ) -> int:

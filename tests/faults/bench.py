@@ -1,0 +1,114 @@
+"""The bench on which the command line is broken: run it as a user does, and see that a refusal leaves no trace."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scionwood.cli import run
+
+SMALLER = ["--set", "hidden_size=16", "--set", "intermediate_size=12", "--set", "num_hidden_layers=2"]
+"""Half of the teacher's sizes; its heads are half as wide, too."""
+
+PROGRAM = [sys.executable, "-m", "scionwood"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+def scionwood(*arguments: str | Path) -> Outcome:
+    """Run one command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def refused(within: Path, *arguments: str | Path, words: Iterable[str] = ()) -> str:
+    """Return what a refused command line said: one message, exit code 2, and not a byte changed under ``within``."""
+    before = snapshot(within)
+    outcome = scionwood(*arguments)
+    assert snapshot(within) == before, f"something was left or changed by: {arguments}"
+    return is_one_message(outcome, words)
+
+
+def is_one_message(outcome: Outcome, words: Iterable[str] = ()) -> str:
+    """See that an outcome is one clear message and nothing else."""
+    assert outcome.code == 2, outcome
+    assert outcome.out == "", outcome
+    first, *rest = outcome.err.splitlines()
+    assert first.startswith("error: "), outcome.err
+    hints = [line for line in rest if line.startswith("hint: ")]
+    problems = [line for line in rest if line.startswith("  - ")]
+    assert problems + hints == rest, f"lines that belong to nothing:\n{outcome.err}"
+    assert len(hints) <= 1
+    assert "Traceback" not in outcome.err
+    assert "this is a bug" not in outcome.err
+    for line in (first, *rest):
+        said = line.partition(": ")[2] or line.removeprefix("  - ")
+        assert said.strip(" -:"), f"a line that says nothing:\n{outcome.err}"
+        assert not line.endswith(":"), f"a line that breaks off:\n{outcome.err}"
+    for word in words:
+        assert word in outcome.err, f"{word!r} is not in:\n{outcome.err}"
+    return outcome.err
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Everything under a folder: hidden files, links as links, pipes unread."""
+    found: dict[str, str] = {}
+    for root, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(root) / name
+            if "__pycache__" in path.parts:
+                continue
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                what = f"link to {path.readlink()}"
+            elif stat.S_ISREG(mode):
+                what = hashlib.sha256(path.read_bytes()).hexdigest()
+            else:
+                what = stat.filemode(mode)
+            found[str(path.relative_to(folder))] = what
+    return found
+
+
+def copied(folder: Path, to: Path, **changes: Any) -> Path:
+    """Copy a model's folder, with settings of its config changed; ``...`` takes one out."""
+    shutil.copytree(folder, to)
+    configured(to, **changes)
+    return to
+
+
+def configured(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = {name: value for name, value in {**json.loads(path.read_text()), **changes}.items() if value is not ...}
+    path.write_text(json.dumps(config))
+
+
+def sharded(folder: Path, change: Callable[[dict[str, Any]], Mapping[str, Any]] = dict, *, twice: str = "") -> None:
+    """Put a folder's weights into two shards; ``change`` is what happens to the index on the way."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    index: dict[str, Any] = {}
+    for number, part in enumerate((names[:6], names[6:]), start=1):
+        file = f"model-{number:05d}-of-00002.safetensors"
+        save_file({name: weights[name] for name in {*part, *([twice] if twice else [])}}, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": dict(change(index))})
+    )
