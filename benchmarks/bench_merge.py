@@ -20,13 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-SHAPE = {
-    "hidden_size": 2048,
-    "intermediate_size": 5632,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 4,
-    "vocab_size": 32000,
-}
+import llama
+
 MODELS = ("base", "chat", "code", "math")
 METHODS: dict[str, dict] = {
     "linear": {"models": 3},
@@ -50,65 +45,20 @@ METHODS: dict[str, dict] = {
 }
 
 
-def config(layers: int) -> dict:
-    return SHAPE | {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "num_hidden_layers": layers,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": False,
-        "dtype": "bfloat16",
-    }
-
-
-def shapes(layers: int) -> dict[str, tuple[int, ...]]:
-    hidden, inner, vocab = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["vocab_size"]
-    keys = hidden // SHAPE["num_attention_heads"] * SHAPE["num_key_value_heads"]
-    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden)}
-    for layer in range(layers):
-        for name, shape in (
-            ("self_attn.q_proj", (hidden, hidden)),
-            ("self_attn.k_proj", (keys, hidden)),
-            ("self_attn.v_proj", (keys, hidden)),
-            ("self_attn.o_proj", (hidden, hidden)),
-            ("mlp.gate_proj", (inner, hidden)),
-            ("mlp.up_proj", (inner, hidden)),
-            ("mlp.down_proj", (hidden, inner)),
-            ("input_layernorm", (hidden,)),
-            ("post_attention_layernorm", (hidden,)),
-        ):
-            found[f"model.layers.{layer}.{name}.weight"] = shape
-    return found | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
-
-
 def make_family(folder: Path, layers: int) -> None:
     """Write the base, and fine-tunings whose deltas are a tenth of the weights."""
     import torch
-    from safetensors.torch import save_file
 
-    for number, name in enumerate(MODELS):
-        target = folder / name
-        target.mkdir(parents=True)
-        (target / "config.json").write_text(json.dumps(config(layers), indent=2))
-        weight_map: dict[str, str] = {}
-        shard: dict[str, torch.Tensor] = {}
-        count = 0
-        for place, (tensor, shape) in enumerate(shapes(layers).items()):
-            base = torch.randn(shape, generator=torch.Generator().manual_seed(place)) * 0.02
-            if number:
-                base += torch.randn(shape, generator=torch.Generator().manual_seed(1000 * number + place)) * 0.002
-            shard[tensor] = base.bfloat16()
-            if sum(t.nbytes for t in shard.values()) > 4e8 or place == len(shapes(layers)) - 1:
-                count += 1
-                file = f"part-{count}.safetensors"
-                save_file(shard, target / file, metadata={"format": "pt"})
-                weight_map |= dict.fromkeys(shard, file)
-                shard = {}
-        for part in range(1, count + 1):
-            final = f"model-{part:05d}-of-{count:05d}.safetensors"
-            (target / f"part-{part}.safetensors").rename(target / final)
-            weight_map = {k: final if v == f"part-{part}.safetensors" else v for k, v in weight_map.items()}
-        (target / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    def numbers(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    for place, name in enumerate(MODELS):
+
+        def make(number: int, shape: tuple[int, ...], place: int = place) -> torch.Tensor:
+            base = 0.02 * numbers(number, shape)
+            return base + 0.002 * numbers(1000 * place + number, shape) if place else base
+
+        llama.write_model(folder / name, llama.config(layers), make)
 
 
 def inputs_of(spec: dict) -> list[str]:

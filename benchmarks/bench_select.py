@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import shutil
@@ -21,72 +22,24 @@ import threading
 import time
 from pathlib import Path
 
-SOURCE = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "vocab_size": 32000,
-    "hidden_size": 2048,
-    "intermediate_size": 5632,
-    "num_hidden_layers": 22,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
-    "dtype": "bfloat16",
-}
-TARGET = SOURCE | {"hidden_size": 1024, "intermediate_size": 2816, "num_attention_heads": 16, "num_key_value_heads": 2}
+import llama
+
+SOURCE = llama.config()
+TARGET = llama.config(hidden=1024, inner=2816, heads=16, keys=2)
 BLOCK = 1 << 22
 
 
-def shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    """The tensors that transformers stores for such a Llama."""
-    hidden, inner, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-    keys = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
-    found: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden)}
-    for layer in range(config["num_hidden_layers"]):
-        block = f"model.layers.{layer}"
-        for name, shape in {
-            "self_attn.q_proj": (hidden, hidden),
-            "self_attn.k_proj": (keys, hidden),
-            "self_attn.v_proj": (keys, hidden),
-            "self_attn.o_proj": (hidden, hidden),
-            "mlp.gate_proj": (inner, hidden),
-            "mlp.up_proj": (inner, hidden),
-            "mlp.down_proj": (hidden, inner),
-            "input_layernorm": (hidden,),
-            "post_attention_layernorm": (hidden,),
-        }.items():
-            found[f"{block}.{name}.weight"] = shape
-    return found | {"model.norm.weight": (hidden,), "lm_head.weight": (vocab, hidden)}
-
-
 def make_source(folder: Path) -> None:
-    """Write random bfloat16 weights, a few tensors at a time."""
+    """Write random weights."""
     import torch
-    from safetensors.torch import save_file
 
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(SOURCE, indent=2))
     generator = torch.Generator().manual_seed(0)
-    shards: list[dict] = [{}]
-    for name, shape in shapes(SOURCE).items():
-        if sum(t.nbytes for t in shards[-1].values()) > 5e8:
-            save_file(shards[-1], folder / f"part-{len(shards)}.safetensors", metadata={"format": "pt"})
-            shards[-1] = dict.fromkeys(shards[-1])
-            shards.append({})
-        shards[-1][name] = (torch.randn(shape, generator=generator) * 0.02).bfloat16()
-    save_file(shards[-1], folder / f"part-{len(shards)}.safetensors", metadata={"format": "pt"})
-    weight_map = {}
-    for number, shard in enumerate(shards, 1):
-        final = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        (folder / f"part-{number}.safetensors").rename(folder / final)
-        weight_map |= dict.fromkeys(shard, final)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    llama.write_model(folder, SOURCE, lambda _, shape: torch.randn(shape, generator=generator) * 0.02)
 
 
 def needed(folder: Path) -> list[tuple[Path, int, int]]:
     """The byte ranges that half the width needs: every kept row, whole, since every second column of it is read."""
-    target = shapes(TARGET)
+    target = llama.shapes(TARGET)
     ranges = []
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as stream:
@@ -112,9 +65,9 @@ def floor(ranges: list[tuple[Path, int, int]], size: int, out: Path) -> float:
         buffer = bytearray(BLOCK)
         for file, offset, length in part:
             descriptor = os.open(file, os.O_RDONLY)
-            while length > 0:
-                got = os.preadv(descriptor, [memoryview(buffer)[: min(BLOCK, length)]], offset)
-                offset, length = offset + got, length - got
+            done = 0
+            while done < length:
+                done += os.preadv(descriptor, [memoryview(buffer)[: min(BLOCK, length - done)]], offset + done)
             os.close(descriptor)
 
     threads = [threading.Thread(target=read, args=(ranges[n::2],)) for n in range(2)]
@@ -177,7 +130,7 @@ def main() -> None:
         print("making a Llama of 1.1 billion random parameters …", flush=True)
         make_source(source)
         ranges = needed(source)
-        size = sum(2 * _count(shape) for shape in shapes(TARGET).values())
+        size = sum(2 * math.prod(shape) for shape in llama.shapes(TARGET).values())
         print(f"needed {sum(length for *_, length in ranges) / 1e9:.2f} GB, made {size / 1e9:.2f} GB")
         print("round   floor s   stream s   ratio   import s   plan s   peak anonymous MB (before the stream)")
         ratios = []
@@ -197,13 +150,6 @@ def main() -> None:
             f"median ratio {statistics.median(ratios):.2f}; this process peaked at "
             f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB while making the source"
         )
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
 
 
 if __name__ == "__main__":
