@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._decomp import decomposition_table
+from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy import atoms, known, sizes
@@ -153,11 +155,11 @@ class Walk:
             return dim
         try:
             taken = atoms.cut(dim, start, stop)
-            tag(taken, "taken")
-            return taken
         except UnrefinableError:
             self.pin(dim, "coarse")
             return self.fresh(stop - start, "coarse")
+        tag(taken, "taken")
+        return taken
 
     def regroup(self, dims: Sequence[Dim], shape: Sequence[int]) -> list[Dim]:
         """The dimensions of a view: equal runs are matched from the outside, what differs is refined from the inside."""
@@ -227,10 +229,10 @@ class Walk:
             elif node.op == "get_attr":
                 env[node] = self._attribute(module, node)
             elif node.op == "call_function":
-                arguments = fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
-                env[node] = self._call(node.target, *arguments, sizes.settled(node.meta.get("val")))
+                args, kwargs = map_arg(node.args, env.__getitem__), map_arg(node.kwargs, env.__getitem__)
+                env[node] = self._call(node.target, args, kwargs, sizes.settled(node.meta.get("val")))
             elif node.op == "output":
-                return fx.node.map_arg(node.args[0], env.__getitem__)
+                return map_arg(node.args[0], env.__getitem__)
         return None
 
     def _attribute(self, module: torch.nn.Module, node: fx.Node) -> Any:
@@ -321,7 +323,7 @@ class Walk:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         values = list(_values_in(arguments.values()))
-        decomposition = torch._decomp.decomposition_table.get(operation)
+        decomposition = decomposition_table.get(operation)
         function = decomposition or (operation.decompose if operation._can_decompose() else None)
         if function is not None and values:
             with contextlib.suppress(Exception):

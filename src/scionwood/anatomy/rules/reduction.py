@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from scionwood.anatomy.atoms import UNIT, Dim, tag
 from scionwood.anatomy.walk import Call, Value
 
 
-def _reduced(call: Call, value: Value, dims: object, *, keep: bool) -> list[Dim]:
+def _reduced(call: Call, value: Value, dims: Any, *, keep: bool) -> list[Dim]:
     rank = len(value.dims)
     if dims is None or (isinstance(dims, (list, tuple)) and not dims):
         gone = set(range(rank))
@@ -121,7 +122,22 @@ def _normalize(call: Call) -> Value:
     return Value(list(call["self"].dims))
 
 
-_PLAIN = ("mean", "sum", "prod", "amax", "amin", "any", "all", "logsumexp", "var", "std", "nansum", "nanmean", "count_nonzero", "norm")
+_PLAIN = (
+    "mean",
+    "sum",
+    "prod",
+    "amax",
+    "amin",
+    "any",
+    "all",
+    "logsumexp",
+    "var",
+    "std",
+    "nansum",
+    "nanmean",
+    "count_nonzero",
+    "norm",
+)
 
 RULES = {
     **dict.fromkeys(_PLAIN, _reduce),
