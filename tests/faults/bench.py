@@ -4,16 +4,20 @@ import contextlib
 import hashlib
 import io
 import json
+import multiprocessing
 import os
+import resource
 import shutil
+import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scionwood.cli import run
+from scionwood.cli import main, run
 
 SMALLER = ["--set", "hidden_size=16", "--set", "intermediate_size=12", "--set", "num_hidden_layers=2"]
 """Half of the teacher's sizes; its heads are half as wide, too."""
@@ -112,3 +116,55 @@ def sharded(folder: Path, change: Callable[[dict[str, Any]], Mapping[str, Any]] 
     (folder / "model.safetensors.index.json").write_text(
         json.dumps({"metadata": {}, "weight_map": dict(change(index))})
     )
+
+
+class Run:
+    """A command line in a process of its own, forked from one that has imported everything already.
+
+    Args:
+        arguments: the command line.
+        log: a folder for what it prints.
+        pause: how many seconds it waits after every piece that it writes.
+        largest_file: how many bytes it may write into one file.
+    """
+
+    def __init__(
+        self, arguments: list[str], log: Path, *, pause: float | None = None, largest_file: int | None = None
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["transformers.models.llama.modeling_llama", "scionwood.verbs.select"])
+        self.log = log
+        self.process = context.Process(target=_run, args=(arguments, str(log), pause, largest_file))
+        self.process.start()
+
+    def is_writing(self) -> bool:
+        return (self.log / "writing").exists()
+
+    def outcome(self) -> Outcome:
+        """Wait for its end."""
+        self.process.join(60)
+        assert self.process.exitcode is not None, "it hangs"
+        return Outcome(self.process.exitcode, (self.log / "out").read_text(), (self.log / "err").read_text())
+
+
+def _run(arguments: list[str], log: str, pause: float | None, largest_file: int | None) -> None:
+    from scionwood.cli import _progress
+
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(Path(log) / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # one started in the background inherits that it is ignored
+    sys.argv = ["scionwood", *arguments]
+
+    class Slow(_progress.WriteProgress):
+        def __call__(self, done: int, total: int, tensor: str = "") -> None:
+            (Path(log) / "writing").touch()
+            if done < total:
+                time.sleep(pause or 0)
+
+    if pause is not None:
+        _progress.WriteProgress = Slow
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    main()
