@@ -34,7 +34,7 @@ def command(
     base
         What the models were fine-tuned from, for methods that merge differences.
     out
-        The folder to write. It must not exist, and appears only when complete.
+        The folder to write, or one file where the name ends with .safetensors. It appears only when complete.
     set
         An option of the method, NAME=VALUE, such as density=0.3 or weights=1,0.5; may be repeated.
     seed
@@ -44,9 +44,9 @@ def command(
     shard_size
         The largest file to write.
     overwrite
-        Replace OUT where it exists.
+        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
     workers
-        Threads that read and write; as many as there are processors unless given.
+        Threads that read and write; as many as there are processors, at most 8, unless given.
     json
         Print the ledger, every tensor and why, as JSON.
     dry_run

@@ -49,5 +49,6 @@ def _description(name: str) -> list[str]:
     lines = [name, "", inspect.getdoc(inspect.getmodule(function)) or inspect.getdoc(function) or ""]
     for option in Record.of(function).options:
         default = "required" if option.required else f"default {option.default}"
-        lines += ["", f"--option {option.name}=…   {option.expects} ({default})", f"    {option.help}"]
+        flag = "--set" if name.startswith("merge.") else "--option"
+        lines += ["", f"{flag} {option.name}=…   {option.expects} ({default})", f"    {option.help}"]
     return lines

@@ -37,14 +37,15 @@ def command(
     like
         The smaller model's shape: a folder with a config.json, or the file itself.
     out
-        The folder to write. It must not exist, and appears only when complete.
+        The folder to write, or one file where the name ends with .safetensors. It appears only when complete.
     set
-        A size of the target, NAME=VALUE as in config.json; may be repeated, and changes what --like says.
+        A size of the target, NAME=VALUE as in config.json, such as hidden_size=256; may be repeated, and changes what
+        --like says.
     method
-        How indices are chosen along every axis.
+        How indices are chosen along every axis; 'scionwood methods select' lists the methods.
     depth
-        Which layers stay: first, last, even, stride, or their numbers, 0,2,5. For nets with several lists of blocks
-        also LIST=RULE, once for each.
+        Which layers stay: first, last, even, stride, without_middle, or their numbers, 0,2,5. For nets with several
+        lists of blocks also LIST=RULE, once for each.
     head
         Select the classifier's weights, too, or initialise it anew even where its size is the same.
     rescale
@@ -52,15 +53,15 @@ def command(
     seed
         For the methods that draw at random.
     option
-        An option of the method, NAME=VALUE; may be repeated.
+        An option of the method, NAME=VALUE; may be repeated. 'scionwood methods select.METHOD' describes them.
     dtype
         Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
     shard_size
         The largest file to write.
     overwrite
-        Replace OUT where it exists.
+        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
     workers
-        Threads that read and write; as many as there are processors unless given.
+        Threads that read and write; as many as there are processors, at most 8, unless given.
     json
         Print the ledger, every tensor and why, as JSON.
     dry_run
