@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs demo demo-minilm bench-select bench-merge constraints clean
+	format docs architectures demo demo-minilm bench-select bench-merge constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ format: setup-check ## let ruff mend what it can
 
 docs: setup-check ## build docs/_build/html, warnings are errors
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet docs docs/_build/html
+
+architectures: setup ## measure every family anew and write the table in the docs (minutes)
+	$(BIN)/python -m tests.architectures.table
 
 demo: setup ## the main job on real input: select a student and race it against training from scratch
 	$(BIN)/scionwood demo digits

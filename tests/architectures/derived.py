@@ -2,11 +2,12 @@
 
 import functools
 
-from scionwood import anatomy
-from scionwood.anatomy import Anatomy, Model
 from tests.architectures.further import FURTHER
 from tests.architectures.plain import PLAIN
 from tests.architectures.zoo import LISTED
+
+from scionwood import anatomy
+from scionwood.anatomy import Anatomy, Model
 
 
 def source(name: str) -> object:

@@ -4,16 +4,16 @@ import json
 
 import pytest
 import torch
+from tests.architectures.derived import derived, model
+from tests.architectures.naive import largest_difference, shape_errors
+from tests.architectures.plain import PLAIN
+from tests.architectures.zoo import LISTED
 
 from scionwood import anatomy
 from scionwood.anatomy import walk
 from scionwood.anatomy.atoms import pin
 from scionwood.anatomy.rules import RULES
 from scionwood.errors import SymmetryError
-from tests.architectures.derived import derived, model
-from tests.architectures.naive import largest_difference, shape_errors
-from tests.architectures.plain import PLAIN
-from tests.architectures.zoo import LISTED
 
 NAMES = [*LISTED, *PLAIN]
 

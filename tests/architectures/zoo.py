@@ -153,7 +153,7 @@ LISTED: dict[str, Config] = {
         vocab_size=97,
         hidden_size=48,
         state_size=10,
-        num_hidden_layers=2,
+        num_hidden_layers=3,
         num_heads=8,
         head_dim=12,
         n_groups=2,
@@ -274,9 +274,7 @@ LISTED: dict[str, Config] = {
     ),
     "ViT": family("vit", "ViTForImageClassification", VISION),
     "DeiT": family("deit", "DeiTForImageClassificationWithTeacher", VISION),
-    "BEiT": family(
-        "beit", "BeitForImageClassification", VISION, use_relative_position_bias=True, vocab_size=97
-    ),
+    "BEiT": family("beit", "BeitForImageClassification", VISION, use_relative_position_bias=True, vocab_size=97),
     "DINOv2": family(
         "dinov2",
         "Dinov2Model",
@@ -326,9 +324,7 @@ LISTED: dict[str, Config] = {
         depths=[2, 2, 2, 2],
         groups_width=8,
     ),
-    "MobileNetV2": family(
-        "mobilenet_v2", "MobileNetV2ForImageClassification", image_size=64, depth_multiplier=0.35
-    ),
+    "MobileNetV2": family("mobilenet_v2", "MobileNetV2ForImageClassification", image_size=64, depth_multiplier=0.35),
     "SegFormer": family(
         "segformer",
         "SegformerForSemanticSegmentation",

@@ -170,6 +170,7 @@ def segments(dim: Dim) -> list[Dim]:
 def concatenate(dims: Sequence[Dim]) -> Dim:
     """Return the dimension that holds these end to end."""
     pieces = [piece for dim in dims for piece in segments(dim)]
+    pieces = [piece for piece in pieces if size_of(piece)] or pieces[:1]
     if len(pieces) == 1:
         return pieces[0]
     if all(piece == UNIT for piece in pieces):

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +128,7 @@ def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
     """
     memo: dict[int, Tensor] = {}
     for part in module.modules():
-        for store in (part._parameters, part._buffers):  # noqa: SLF001 - setattr would refuse to swap a buffer for a parameter
+        for store in (part._parameters, part._buffers):
             for name, tensor in store.items():
                 if tensor is None or not tensor.is_meta:
                     continue
@@ -139,7 +139,7 @@ def _without_storage(module: nn.Module, mode: FakeTensorMode) -> None:
                     memo[id(tensor)] = (
                         nn.Parameter(ghost, requires_grad=tensor.requires_grad) if is_parameter else ghost
                     )
-                store[name] = memo[id(tensor)]
+                cast("dict[str, Any]", store)[name] = memo[id(tensor)]
 
 
 def check_family(config: Mapping[str, Any], source: str) -> str:
@@ -173,7 +173,7 @@ def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:
     try:
         kind = CONFIG_MAPPING[family]
         with silence():
-            settings = kind.from_dict(kind._decode_special_floats(config))  # noqa: SLF001 - JSON has no infinity; this is how they write it
+            settings = kind.from_dict(kind._decode_special_floats(config))
     except Exception as error:
         raise AnatomyError(
             f"{source}: the config of a {family} is not valid: {why_not_built(error, config)}"
@@ -191,7 +191,7 @@ def _model_class(settings: PretrainedConfig, source: str) -> type[nn.Module]:
         if isinstance(found, type) and issubclass(found, nn.Module):
             return found
     try:
-        return AutoModel._model_mapping[type(settings)]  # noqa: SLF001 - the public call would build the weights
+        return cast("Any", AutoModel._model_mapping[type(settings)])
     except KeyError:
         raise AnatomyError(f"{source}: transformers has no model for {type(settings).__name__}") from None
 
@@ -218,7 +218,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
         if not own or sum(buffer.nbytes for buffer in own.values()) > MOST_CONSTANT_BYTES:
             continue
         copied = copy.copy(part)
-        copied._buffers = {  # noqa: SLF001 - a shallow twin of the module whose buffers are real
+        copied._buffers = {
             name: torch.full_like(b, -1, device="cpu") if name in own and b is not None else b
             for name, b in part._buffers.items()
         }
@@ -228,7 +228,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
             if isinstance(parent, PreTrainedModel) and path.startswith(prefix)
         ]
         with contextlib.suppress(Exception), torch.no_grad(), silence():
-            owners[-1]._init_weights(copied)  # noqa: SLF001 - what from_pretrained itself calls for such buffers
+            owners[-1]._init_weights(copied)
             for name in own:
                 value = copied._buffers[name]
                 if value is not None and not bool((value == -1).all()):
@@ -304,15 +304,28 @@ def from_factory(name: str) -> Model:
             hint="return (module, example_inputs), the inputs as a tuple or a dict",
         )
     model = from_module(made[0], made[1], name)
-    return dataclasses.replace(model, rebuild=lambda: factory()[0].eval())
+
+    def again() -> nn.Module:
+        return cast("Any", factory)()[0].eval()
+
+    return dataclasses.replace(model, rebuild=again)
+
+
+def _unconverted(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    return self
 
 
 @contextlib.contextmanager
 def _without_shortcuts() -> Iterator[None]:
-    """PyTorch's own transformer layers otherwise run as one operation in evaluation."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
+    """What runs otherwise in evaluation, or fails on tensors that hold nothing, and has no bearing on axes.
+
+    PyTorch's own transformer layers run as one operation; some forwards convert modules of theirs to the type they have.
+    """
+    enabled, convert = torch.backends.mha.get_fastpath_enabled(), nn.Module._apply
     torch.backends.mha.set_fastpath_enabled(False)
+    nn.Module._apply = _unconverted
     try:
         yield
     finally:
+        nn.Module._apply = convert
         torch.backends.mha.set_fastpath_enabled(enabled)

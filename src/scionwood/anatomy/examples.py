@@ -23,10 +23,20 @@ FRAMES = 64
 ATTEMPTS = 48
 """After that many failures a model is taken for one that wants something else."""
 
-_PRIMARY = ("input_ids", "pixel_values", "pixel_values_videos", "input_values", "input_features", "past_values", "states", "spectrogram")
+_PRIMARY = (
+    "input_ids",
+    "pixel_values",
+    "pixel_values_videos",
+    "input_values",
+    "input_features",
+    "past_values",
+    "states",
+    "spectrogram",
+    "flattened_patches",
+)
 _COMPANIONS = (
     "decoder_input_ids", "decoder_input_values", "encoder_hidden_states", "bbox", "visual_feats", "visual_pos", "visual_embeds",
-    "past_time_features", "past_observed_mask", "future_values", "future_time_features", "actions", "rewards", "returns_to_go",
+    "past_values_padding", "freq", "past_time_features", "past_observed_mask", "future_values", "future_time_features", "actions", "rewards", "returns_to_go",
     "timesteps", "spatial_shapes", "pixel_attention_mask", "speaker_embeddings", "image_embeds_position_mask",
 )  # fmt: skip
 _MASKS = ("attention_mask", "decoder_attention_mask")
@@ -175,6 +185,11 @@ class _Maker:
         yield corners.expand(BATCH, self.length, 4).contiguous()
         yield (corners / 8).expand(BATCH, self.length, 4).contiguous()
 
+    def flattened_patches(self) -> Iterator[Tensor]:
+        count, width = _find(self.config, "seq_len"), _find(self.config, "patch_embed_hidden_size")
+        if count and width:
+            yield torch.cat([torch.ones(BATCH, count, 2), self._noise(BATCH, count, width)], 2)
+
     # Pictures.
 
     def pixel_values(self) -> Iterator[Tensor]:
@@ -191,7 +206,10 @@ class _Maker:
                 yield self._noise(BATCH, frames, channels, height, width)
 
     def pixel_values_videos(self) -> Iterator[Tensor]:
-        frames, size = _find(self.config, "frames_per_clip", "num_frames"), _find(self.config, "crop_size", "image_size")
+        frames, size = (
+            _find(self.config, "frames_per_clip", "num_frames"),
+            _find(self.config, "crop_size", "image_size"),
+        )
         if frames and size:
             yield self._noise(BATCH, frames, 3, *_pair(size))
 
@@ -234,7 +252,12 @@ class _Maker:
 
     def input_features(self) -> Iterator[Tensor]:
         bins = _find(
-            self.config, "num_mel_bins", "feature_projection_input_dim", "feature_size", "input_feat_per_channel", "input_dim"
+            self.config,
+            "num_mel_bins",
+            "feature_projection_input_dim",
+            "feature_size",
+            "input_feat_per_channel",
+            "input_dim",
         )
         bins = bins if isinstance(bins, int) else 80
         positions = _find(self.config, "max_source_positions")
@@ -271,6 +294,12 @@ class _Maker:
             yield self._noise(BATCH, self._past(), channels)
         else:
             yield self._noise(BATCH, self._past())
+
+    def past_values_padding(self) -> Iterator[Tensor]:
+        yield torch.zeros(BATCH, self._past())
+
+    def freq(self) -> Iterator[Tensor]:
+        yield torch.ones(BATCH, 1, dtype=torch.long)
 
     def past_time_features(self) -> Iterator[Tensor]:
         yield self._noise(BATCH, self._past(), _find(self.config, "num_time_features") or 0)

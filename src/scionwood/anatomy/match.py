@@ -193,8 +193,12 @@ class _Matcher:
             if new and len(new) * 2 > len(names) and len(names) > 1:
                 path, _, index = block.rpartition(".")
                 chosen = self.depth.get(path, ())
-                if int(index) >= len(chosen):
-                    deeper = f"{path} has {self.target.depth[path]} blocks in the target, {len(chosen)} in the source"
+                # Of lists within lists, the outermost that is too long is to blame.
+                inside = indices_in(names[0], self.target.depth)
+                long = next((own for own, place in inside if place >= len(self.depth.get(own, ()))), None)
+                if long is not None:
+                    held = len(self.depth.get(long, ()))
+                    deeper = f"{long} has {self.target.depth[long]} blocks in the target, {held} in the source"
                     if deeper not in self.larger:
                         self.larger.append(deeper)
                     continue

@@ -61,9 +61,7 @@ def name_axes(
     shares it, ``inner`` if one block keeps it to itself.
     """
     root = trunk([o.tensor for found in places.values() for o in found], lists)
-    attending = {
-        block_of(o.tensor, lists) for atom, found in places.items() if "value" in atom.tags for o in found
-    }
+    attending = {block_of(o.tensor, lists) for atom, found in places.items() if "value" in atom.tags for o in found}
     wanted: dict[Atom, tuple[str, str]] = {}
     for atom, found in places.items():
         noun = _noun(atom, found, kinds[atom], lists)
@@ -133,9 +131,7 @@ def trim(path: str, root: str) -> str:
     return path.removeprefix(f"{root}.") if root else path
 
 
-def _distinct(
-    found: Sequence[Occurrence], root: str, noun: str, name: str, lists: Mapping[str, int]
-) -> str:
+def _distinct(found: Sequence[Occurrence], root: str, noun: str, name: str, lists: Mapping[str, int]) -> str:
     """Two axes want one name: say which module writes this one, or in which part of the model most of it lies."""
     if noun in ("hidden", "channels"):
         blocks = [[f"{path}.{index}" for path, index in indices_in(o.tensor, lists)] for o in found]

@@ -29,7 +29,7 @@ def _settle(item: Any) -> Any:
     if isinstance(item, Tensor):
         if all(type(size) is int for size in item.shape):
             return item
-        return torch.empty([_number(size) for size in item.shape], dtype=item.dtype, device="meta")
+        return torch.empty([abs(_number(size)) for size in item.shape], dtype=item.dtype, device="meta")
     if isinstance(item, (torch.SymInt, torch.SymFloat, torch.SymBool)):
         return _number(item)
     return item

@@ -73,6 +73,8 @@ def verify(
     pristine = pristine.to(next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32))
     pristine.load_state_dict(module.state_dict())
     reference = _outputs(module, args, kwargs)
+    if not any(bool(output.isfinite().any()) for output in reference):
+        raise SymmetryError(f"{anatomy.source}: no output is finite with random weights: nothing can be proved")
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     wanted = (
         list(axes)

@@ -50,7 +50,8 @@ def _product(call: Call, left: Value, right: Value) -> Value:
 
 
 def _matmul(call: Call) -> Value:
-    return _product(call, call["self"], call["other" if "other" in call else "mat2" if "mat2" in call else "vec"])
+    other = next(name for name in ("other", "mat2", "vec", "tensor") if name in call)
+    return _product(call, call["self"], call[other])
 
 
 def _addmm(call: Call) -> Value:
@@ -85,7 +86,7 @@ def _einsum(call: Call) -> Value:
             letters.setdefault(letter, dim)
             used.setdefault(letter, []).append(value)
     if not right and "->" not in equation:
-        counts = [c for c in sorted(set(left) - {",", "."})]
+        counts = sorted(set(left) - {",", "."})
         right = ("..." if broadcast else "") + "".join(c for c in counts if left.count(c) == 1)
     for letter, owners in used.items():
         if letter not in right and len(owners) > 1:
@@ -104,7 +105,9 @@ def _bilinear(call: Call) -> Value:
     out, one, two = weight.dims
     call.walk.unify(first.dims[-1], one)
     call.walk.unify(second.dims[-1], two)
-    call.walk.roles.extend(((weight.origin, dim, role)) for dim, role in ((out, "writes"), (one, "reads"), (two, "reads")) if weight.origin)
+    call.walk.roles.extend(
+        ((weight.origin, dim, role)) for dim, role in ((out, "writes"), (one, "reads"), (two, "reads")) if weight.origin
+    )
     _bias(call, call.get("bias"), out)
     return Value([*first.dims[:-1], out])
 

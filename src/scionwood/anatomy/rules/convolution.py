@@ -77,7 +77,9 @@ def _resample_pair(call: Call) -> list[Value]:
 
 
 def _rank(name: str) -> int:
-    return next(rank for rank in (1, 2, 3) if f"{rank}d" in name or {1: "linear1d", 2: "bilinear", 3: "trilinear"}[rank] in name)
+    return next(
+        rank for rank in (1, 2, 3) if f"{rank}d" in name or {1: "linear1d", 2: "bilinear", 3: "trilinear"}[rank] in name
+    )
 
 
 def _grid_sample(call: Call) -> Value:
@@ -110,13 +112,27 @@ def _columns_to_image(call: Call) -> Value:
     return Value([*batch, channels, *_space(call, [windows], call.shape[-2:])])
 
 
-_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "_convolution")
+_CONVOLUTIONS = (
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "convolution",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "_convolution",
+)
 _POOLS = [f"{kind}_pool{rank}d" for kind in ("avg", "max", "adaptive_avg", "lp") for rank in (1, 2, 3)]
 _RESAMPLERS = (
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
     "upsample_trilinear3d", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa", "_upsample_nearest_exact2d", "_upsample_nearest_exact1d",
 )  # fmt: skip
-_POOL_PAIRS = [f"{kind}{rank}d{suffix}" for kind in ("max_pool", "adaptive_max_pool") for rank in (1, 2, 3) for suffix in ("_with_indices", "")]
+_POOL_PAIRS = [
+    f"{kind}{rank}d{suffix}"
+    for kind in ("max_pool", "adaptive_max_pool")
+    for rank in (1, 2, 3)
+    for suffix in ("_with_indices", "")
+]
 
 RULES = {
     **dict.fromkeys([n for n in _POOL_PAIRS if n not in _POOLS], _resample_pair),

@@ -37,7 +37,11 @@ def _bag(call: Call) -> list[Value]:
     _pointed(call, rows, indices)
     if weight.origin is not None:
         call.walk.roles.extend([(weight.origin, rows, "reads"), (weight.origin, width, "writes")])
-    bags = offsets.dims[0] if size_of(offsets.dims[0]) == call.result[0].shape[0] else call.walk.fresh(call.result[0].shape[0])
+    bags = (
+        offsets.dims[0]
+        if size_of(offsets.dims[0]) == call.result[0].shape[0]
+        else call.walk.fresh(call.result[0].shape[0])
+    )
     rest = [Value([call.walk.fresh(size, "positional") for size in tensor.shape]) for tensor in call.result[1:]]
     return [Value([bags, width]), *rest]
 
@@ -65,13 +69,16 @@ def _index(call: Call) -> Value:
     return Value([*rest[:front], *looked_up, *rest[front:]], constant=value.constant and all(i.constant for i in given))
 
 
+_MASKS = (torch.bool, torch.uint8)
+
+
 def _without_masks(
     call: Call, indices: Sequence[Value | None], shape: Sequence[int] | None = None
 ) -> list[Value | None]:
     """A mask stands for the lists of the positions where it is true, one list for each of its dimensions."""
     result: list[Value | None] = []
     for index in indices:
-        if index is None or index.dtype not in (torch.bool, torch.uint8):
+        if index is None or index.dtype not in _MASKS:
             result.append(index)
             continue
         for dim in index.dims:
@@ -85,7 +92,13 @@ def _without_masks(
 
 def _span(index: Value | None, size: int) -> tuple[int, int] | None:
     """A constant list of successive indices is a slice written otherwise."""
-    if index is None or index.data is None or index.data.dim() != 1 or index.data.is_floating_point() or index.data.numel() == 0:
+    if (
+        index is None
+        or index.data is None
+        or index.data.dim() != 1
+        or index.data.is_floating_point()
+        or index.data.numel() == 0
+    ):
         return None
     if index.data.dtype == torch.bool:
         return None
@@ -151,8 +164,11 @@ def _index_add(call: Call) -> Value:
 
 
 def _index_put(call: Call) -> Value:
+    """Written where the indices point: what is written lies along the indices' own dimensions, then along the rest."""
     value: Value = call["self"]
+    masked = any(index is not None and index.dtype in _MASKS for index in call["indices"])
     indices = _without_masks(call, call["indices"])
+    given = [index for index in indices if index is not None]
     for place, index in enumerate(indices):
         if index is not None:
             _pointed(call, value.dims[place], index)
@@ -162,6 +178,12 @@ def _index_put(call: Call) -> Value:
     for mine, theirs in zip(reversed(rest), reversed(written.dims), strict=False):
         if size_of(mine) == size_of(theirs):
             call.walk.unify(mine, theirs)
+    leading = Value(written.dims[: max(len(written.dims) - len(rest), 0)])
+    if masked:
+        for dim in leading.dims:
+            call.walk.pin(dim, "positional")
+    else:
+        call.walk.align([*given, leading], max(len(part.dims) for part in (*given, leading)))
     return Value(list(value.dims))
 
 
@@ -206,7 +228,9 @@ def _search(call: Call) -> Value:
     bounds = call["sorted_sequence" if "sorted_sequence" in call else "boundaries"]
     given = call["self"]
     call.walk.pin(bounds.dims[-1], "positional")
-    return Value(list(given.dims) if isinstance(given, Value) else [], constant=isinstance(given, Value) and given.constant)
+    return Value(
+        list(given.dims) if isinstance(given, Value) else [], constant=isinstance(given, Value) and given.constant
+    )
 
 
 def _top(call: Call) -> list[Value]:
@@ -240,7 +264,9 @@ def _counts(call: Call) -> Value:
     """How often each label occurs, label by label: ``histc`` over all of them, or ``bincount``."""
     value: Value = call["self"]
     size = call.shape[0]
-    whole = "bins" not in call or (call["bins"] == size and float(call["min"]) == 0 and float(call["max"]) in (size, size - 1))
+    whole = "bins" not in call or (
+        call["bins"] == size and float(call["min"]) == 0 and float(call["max"]) in (size, size - 1)
+    )
     if value.labels is not None and size_of(value.labels) == size and whole:
         return Value([value.labels], counts=True)
     call.walk.forget_labels(value)
@@ -272,4 +298,6 @@ RULES = {
     "bincount": _counts,
 }
 
-KEEP_LABELS = frozenset({"embedding", "index", "index_select", "gather", "scatter", "scatter_add", "sort", "histc", "bincount", "index_put"})
+KEEP_LABELS = frozenset(
+    {"embedding", "index", "index_select", "gather", "scatter", "scatter_add", "sort", "histc", "bincount", "index_put"}
+)

@@ -23,12 +23,24 @@ def _pointwise(call: Call) -> Value:
     return result
 
 
+def _prelu(call: Call) -> Value:
+    """A slope for each channel, which is the second dimension, or one for all."""
+    value, slope = call["self"], call["weight"]
+    if size_of(slope.dims[0] if slope.dims else ()) > 1:
+        call.walk.unify(value.dims[1], slope.dims[0])
+    if slope.origin is not None:
+        call.walk.roles.extend((slope.origin, dim, "scales") for dim in slope.dims)
+    return Value(list(value.dims))
+
+
 def _copy(call: Call) -> Value:
     """Written over in place: the destination's dimensions are the source's."""
     destination: Value = call["self"]
     source: Value = call["src"]
     call.walk.align([destination, source], len(call.shape))
-    return dataclasses.replace(destination.like(destination.dims), constant=destination.constant and source.constant, origin=source.origin)
+    return dataclasses.replace(
+        destination.like(destination.dims), constant=destination.constant and source.constant, origin=source.origin
+    )
 
 
 def _equal(call: Call) -> Value:
@@ -126,6 +138,7 @@ RULES = {
     **dict.fromkeys(("masked_fill", "where", "log_sigmoid", "hardswish", "complex", "polar", "isin"), _pointwise),
     **dict.fromkeys(("real", "imag", "conj", "conj_physical", "_conj", "resolve_conj"), _pointwise),
     "type_as": lambda call: call["self"].like(call["self"].dims),
+    "prelu": _prelu,
     "copy": _copy,
     "eq": _equal,
     "one_hot": _one_hot,
@@ -150,4 +163,17 @@ RULES = {
     "outer": _einsum_free,
 }
 
-KEEP_LABELS = frozenset({"eq", "one_hot", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_empty", "cumsum"})
+KEEP_LABELS = frozenset(
+    {
+        "eq",
+        "one_hot",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "empty_like",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "cumsum",
+    }
+)

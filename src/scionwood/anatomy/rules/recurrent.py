@@ -24,7 +24,11 @@ def _recurrent(call: Call, gates: int, states: int) -> list[Value]:
             outputs.append(_cell(call, own, feature, gates, projected=projected))
         states_seen.extend(outputs)
         feature = concatenate(outputs)
-    hidden = [walk.fresh(layers * directions, "part"), given.dims[0 if call["batch_first"] else 1], walk.fresh(call.result[1].shape[-1])]
+    hidden = [
+        walk.fresh(layers * directions, "part"),
+        given.dims[0 if call["batch_first"] else 1],
+        walk.fresh(call.result[1].shape[-1]),
+    ]
     initial = call["hx"] if isinstance(call["hx"], (list, tuple)) else [call["hx"]]
     # The states of all layers and directions lie over each other in one tensor: they are tied.
     for state in [*states_seen, *(given.dims[2] for given in initial)]:

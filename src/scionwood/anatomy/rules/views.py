@@ -110,6 +110,10 @@ def _slice(call: Call) -> Value:
     place, size = call.dim(), size_of(value.dims[call.dim()])
     start, stop, step = call.get("start"), call.get("end"), call.get("step") or 1
     start, stop, step = slice(start, stop, step).indices(size)
+    if len(range(start, stop, step)) != call.shape[place]:
+        # Bounds that are known only when it runs.
+        call.walk.pin(value.dims[place], "positional")
+        return value.like(_replaced(value.dims, place, call.walk.fresh(call.shape[place], "positional")))
     return value.like(_replaced(value.dims, place, _stride(call, value.dims[place], start, max(start, stop), step)))
 
 
@@ -189,6 +193,10 @@ def _cat(call: Call) -> Value:
     place = int(call.get("dim") or 0) % rank
     dims = [UNIT if d == place else call.walk.align([Value([v.dims[d]]) for v in given], 1)[0] for d in range(rank)]
     dims[place] = atoms.concatenate([v.dims[place] for v in given])
+    if size_of(dims[place]) != call.shape[place]:
+        # Lengths that are known only when it runs.
+        call.walk.pin(dims[place], "positional")
+        dims[place] = call.walk.fresh(call.shape[place], "positional")
     return Value(dims, constant=all(v.constant for v in given))
 
 
@@ -216,9 +224,11 @@ def _pad(call: Call) -> Value:
             call.walk.pin(dim, "positional")
             dims[position] = call.walk.fresh(call.shape[position], "positional")
         else:
-            dims[position] = atoms.concatenate([call.walk.fresh(n) if n > 1 else UNIT for n in (before,) if n] + [dim] + [
-                call.walk.fresh(n) if n > 1 else UNIT for n in (after,) if n
-            ])
+            dims[position] = atoms.concatenate(
+                [call.walk.fresh(n) if n > 1 else UNIT for n in (before,) if n]
+                + [dim]
+                + [call.walk.fresh(n) if n > 1 else UNIT for n in (after,) if n]
+            )
     return Value(dims, constant=value.constant)
 
 
