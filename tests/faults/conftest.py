@@ -12,7 +12,7 @@ from tests.faults.bench import copied
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Llama, the teacher; a BERT and a GPT-2, of other families; all tiny, and none of them ever changed."""
+    """A Llama, the teacher; a BERT, a T5 and a GPT-2, of other families; all tiny, and none of them ever changed."""
     import torch
     import transformers
 
@@ -23,6 +23,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     llama = transformers.LlamaConfig(**sizes, num_key_value_heads=2)
     transformers.LlamaForCausalLM(llama).save_pretrained(folder / "teacher")
     transformers.BertForMaskedLM(transformers.BertConfig(**sizes)).save_pretrained(folder / "bert")
+    t5 = transformers.T5Config(vocab_size=32, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4)
+    transformers.T5ForConditionalGeneration(t5).save_pretrained(folder / "t5")
     gpt2 = transformers.GPT2Config(vocab_size=32, n_embd=32, n_layer=2, n_head=4, n_positions=32)
     gpt2.bos_token_id = gpt2.eos_token_id = 0
     transformers.GPT2LMHeadModel(gpt2).save_pretrained(folder / "gpt2")

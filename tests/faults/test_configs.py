@@ -251,6 +251,27 @@ def test_a_target_that_cannot_be_without_rotary_positions(
     refused(tmp_path, "select", bert, *flags, "--out", tmp_path / "out", words=words)
 
 
+def test_of_lists_within_lists_the_outermost_is_named(models: Path, tmp_path: Path) -> None:
+    flags = ["--set", "num_decoder_layers=5", "--out", tmp_path / "out"]
+    words = ["decoder.block has 5 blocks in the target, 2 in the source", *GROW]
+    assert "block.3" not in refused(tmp_path, "select", models / "t5", *flags, words=words)
+
+
+def test_a_part_of_a_config_is_no_size(teacher: Path, tmp_path: Path) -> None:
+    flags = ["--set", "rope_parameters=3", "--out", tmp_path / "out"]
+    words = ["rope_parameters is made of settings of its own", "rope_parameters."]
+    refused(tmp_path, "select", teacher, *flags, words=words)
+
+
+def test_the_number_of_classes_is_a_size_though_no_config_stores_it(bert: Path, tmp_path: Path) -> None:
+    configured(bert, architectures=["BertForSequenceClassification"])
+    outcome = scionwood("select", bert, "--set", "num_labels=3", "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert "classifier.weight" in outcome.out
+    assert len(json.loads((tmp_path / "out" / CONFIG).read_text())["id2label"]) == 3
+    refused(tmp_path, "select", bert, "--set", "num_labels=0", "--out", tmp_path / "none", words=["num_labels"])
+
+
 @pytest.mark.parametrize(("source", "like"), [("teacher", "bert"), ("bert", "teacher"), ("bert", "gpt2")])
 def test_different_families(models: Path, tmp_path: Path, source: str, like: str) -> None:
     refused(

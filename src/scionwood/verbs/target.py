@@ -108,7 +108,14 @@ def _paths(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[tuple[str
         *path, last = name.split(".")
         part = _part(config, path)
         own = None if part is None else own_name(part, last)
-        if own is None:
+        if isinstance(part, dict) and last == "num_labels" and isinstance(value, int) and value > 0:
+            # A config stores the classes by name; another number of them means names that say no more.
+            if len(part.get("id2label") or ()) != value:
+                found[*path, "id2label"] = {str(number): f"LABEL_{number}" for number in range(value)}
+                found[*path, "label2id"] = {f"LABEL_{number}": number for number in range(value)}
+        elif isinstance(part, dict) and isinstance(part.get(last), dict) and not isinstance(value, dict):
+            unknown.append(f"{name} is made of settings of its own: {name}.{next(iter(part[last]), '…')}, …")
+        elif own is None:
             unknown.append(f"{name}{nearest(name, _sizes(config)) or nearest(name, list(_names(config)))}")
         else:
             found[*path, own] = value
@@ -139,7 +146,10 @@ def _sizes(config: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in _names(config)
-        if isinstance(value := _value(config, name), int) and not isinstance(value, bool) and not name.endswith("_id")
+        if isinstance(value := _value(config, name), int)
+        and not isinstance(value, bool)
+        and not name.endswith("_id")
+        and ("." not in name or "_config." in name)
     ]
 
 
