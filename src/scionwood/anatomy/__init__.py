@@ -80,7 +80,7 @@ def of(source: Any, inputs: object = None) -> Anatomy:
     >>> import torch
     >>> anatomy = of(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.zeros(1, 3))
     >>> anatomy.tensors["0.weight"].dims, anatomy.tensors["2.weight"].dims
-    ((('inner',), ('0.weight.input',)), (('2.output',), ('inner',)))
+    ((('inner',), ('0.input',)), (('2.output',), ('inner',)))
     """
     return derive(model(source, inputs))
 
