@@ -197,7 +197,7 @@ def test_a_quantized_source(teacher: Path, tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ the target
 
-GROW = ["scionwood grow"]
+GROW = ["growing, another verb"]
 NO_TARGET: dict[str, tuple[list[str], list[str]]] = {
     "wider": (["hidden_size=64"], ["model.embed_tokens.weight: [32, 32] in the source, [32, 64] in the target", *GROW]),
     "wider inside": (["intermediate_size=48"], ["mlp.inner has 48 in the target, 24 in the source", *GROW]),

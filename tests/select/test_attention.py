@@ -118,7 +118,7 @@ def test_rotary_halves_keep_their_frequencies(method, numbered, larger, smaller,
         torch.testing.assert_close(tables[0][:, own], tables[1])
         assert [own[0] + 4, own[1] + 4] == own[2:]  # the halves that rotate together are chosen together
     detail = next(e.detail for e in made.ledger if e.name == "model.layers.0.self_attn.k_proj.weight")
-    assert "qk_dim keeps its constants: every 2th index" in detail
+    assert "qk_dim keeps its constants: every 2nd index" in detail
 
 
 @pytest.mark.parametrize("head_dim", [6, 2])
@@ -133,7 +133,7 @@ def test_rotary_sizes_that_do_not_divide_are_refused(head_dim, drawn, smaller):
 
 def test_another_rotary_base_is_refused(drawn, smaller):
     rope = {"rope_type": "default", "rope_theta": 500.0}
-    with pytest.raises(MatchError, match="the target's constants are not every 2th of the source's"):
+    with pytest.raises(MatchError, match="the target's constants are not every 2nd of the source's"):
         scionwood.select(drawn("llama"), like=smaller("llama", head_dim=4, rope_parameters=rope))
 
 

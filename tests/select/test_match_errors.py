@@ -27,7 +27,7 @@ def test_different_families(drawn, smaller):
             {"intermediate_size": 64},
             (
                 "model.layers.0.mlp.gate_proj.weight: [48, 32] in the source, [64, 16] in the target: "
-                "layers.0.mlp.inner has 64 in the target, 48 in the source (and in 1 more blocks)"
+                "layers.0.mlp.inner has 64 in the target, 48 in the source (and in 1 more block)"
             ),
         ),
         (
@@ -41,7 +41,7 @@ def test_different_families(drawn, smaller):
             {"num_attention_heads": 16, "num_key_value_heads": 8},
             (
                 "model.layers.0.self_attn.q_proj.weight: [64, 32] in the source, [128, 16] in the target: "
-                "layers.0.self_attn.kv_heads has 8 in the target, 4 in the source (and in 1 more blocks)"
+                "layers.0.self_attn.kv_heads has 8 in the target, 4 in the source (and in 1 more block)"
             ),
         ),
     ],

@@ -377,7 +377,7 @@ class _Matcher:
     def _refuse(self) -> None:
         hint = None
         if self.larger:
-            hint = "selecting takes from a larger model; to make a larger one from a smaller, grow it (scionwood grow)"
+            hint = "selecting takes from a larger model; making a larger one from a smaller is growing, another verb"
         raise MatchError(
             f"{self.target.source} cannot be made from {self.source.source}",
             problems=[*_folded(self.problems), *_folded(self.larger)],
@@ -437,4 +437,7 @@ def _folded(problems: Sequence[str]) -> list[str]:
     seen: dict[str, list[str]] = {}
     for problem in problems:
         seen.setdefault(re.sub(r"\.\d+\.", ".*.", problem), []).append(problem)
-    return [found[0] + (f" (and in {len(found) - 1} more blocks)" if len(found) > 1 else "") for found in seen.values()]
+    return [
+        found[0] + (f" (and in {len(found) - 1} more block{'s' if len(found) > 2 else ''})" if len(found) > 1 else "")
+        for found in seen.values()
+    ]

@@ -133,7 +133,7 @@ class Choices:
             raise MatchError(
                 f"{run.name} has {m} indices in the target, {n} in the source, and must be chosen by itself",
                 hint="uniform, consecutive and random choose heads and their width together, where nothing tells them "
-                "apart; a larger axis is otherwise grown (scionwood grow)",
+                "apart; making an axis larger is otherwise growing, another verb",
             )
         if kind in CHOSEN or kind in self.record.resizes or kind == "coarse":
             if kind == "coarse":
@@ -179,7 +179,8 @@ class Choices:
             self._refuse_without_scores()
         if options.get("rule") == "variance":
             self._note(
-                run, f"{noun(run.source[0])} is not the width of an embedding table: every {run.old[0] // run.new[0]}th"
+                run,
+                f"{noun(run.source[0])} is not the width of an embedding table: every {_ordinal(run.old[0] // run.new[0])}",
             )
             return {**options, "rule": "uniform"}
         return options
@@ -217,7 +218,7 @@ class Choices:
             found = _same_constants(source.profiles, self.match.target.axes[becomes].profiles)
             if found is not None:
                 step = n // m if n % m == 0 and torch.equal(found, torch.arange(m) * (n // m)) else None
-                which = f"every {step}th index" if step else f"indices {found.tolist()[:8]}"
+                which = f"every {_ordinal(step)} index" if step else f"indices {found.tolist()[:8]}"
                 self._note(run, f"{noun(axis)} keeps its constants: {which}")
                 return found
         raise MatchError(
@@ -246,9 +247,21 @@ def _why_not(kind: str, n: int, m: int, *, has_constants: bool) -> list[str]:
         return ["nothing says which of its positions the one that is left is"]
     if kind == "positional" and has_constants:
         divides = (
-            f"{m} does not divide {n}" if n % m else f"the target's constants are not every {n // m}th of the source's"
+            f"{m} does not divide {n}"
+            if n % m
+            else f"the target's constants are not every {_ordinal(n // m)} of the source's"
         )
         return [f"a constant (rotary frequencies, slopes) varies along it, and {divides}"]
     if kind == "positional":
         return ["what a position means depends on how many there are: give the target the source's size"]
     return ["its size must be the source's" + (": the models take different inputs" if kind == "input" else "")]
+
+
+def _ordinal(number: int) -> str:
+    """A number as a place in a row.
+
+    >>> [_ordinal(number) for number in (2, 3, 4, 11, 22)]
+    ['2nd', '3rd', '4th', '11th', '22nd']
+    """
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
