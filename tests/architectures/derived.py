@@ -3,6 +3,7 @@
 import functools
 
 from tests.architectures.further import FURTHER
+from tests.architectures.nets import NETS
 from tests.architectures.plain import PLAIN
 from tests.architectures.zoo import LISTED
 
@@ -12,8 +13,9 @@ from scionwood.anatomy import Anatomy, Model
 
 def source(name: str) -> object:
     """What the anatomy of this family is derived from: a config, or ``package.module:factory``."""
-    if name in PLAIN:
-        return f"{PLAIN[name].__module__}:{PLAIN[name].__name__}"
+    factory = PLAIN.get(name) or NETS.get(name)
+    if factory is not None:
+        return f"{factory.__module__}:{factory.__name__}"
     return LISTED.get(name) or FURTHER[name]
 
 

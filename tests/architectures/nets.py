@@ -437,7 +437,11 @@ def spatial_transformer() -> Made:
     def run(self: Block, x: Tensor) -> Tensor:
         x = self.stem(x)
         theta = self.where(x.mean((2, 3))).view(2, 2, 3)
-        return self.head(functional.grid_sample(x, functional.affine_grid(theta, [2, 6, 8, 8], align_corners=False)))
+        return self.head(
+            functional.grid_sample(
+                x, functional.affine_grid(theta, [2, 6, 8, 8], align_corners=False), align_corners=False
+            )
+        )
 
     return Block(run, stem=nn.Conv2d(3, 6, 3), where=nn.Linear(6, 6), head=nn.Conv2d(6, 2, 1)), IMAGE
 
