@@ -211,6 +211,11 @@ def _bound(dim: Dim, position: int) -> None:
         offset += width
 
 
+def _bounds(atom: Atom) -> list[int]:
+    """Where the segments of a sum end."""
+    return list(itertools.accumulate(size_of(piece) for piece in segments((atom,))))
+
+
 def _cut_leaf(leaf: Atom, at: int) -> None:
     leaf.terms = [expand((Atom(at),)), expand((Atom(leaf.size - at),))]
     # What was taken whole is known of the whole; of its segments, those are taken that a cut takes.
@@ -323,15 +328,16 @@ def _halve(larger: list[Atom], smaller: list[Atom], big: Atom, small: Atom) -> N
 def _unite(x: Atom, y: Atom) -> None:
     """Make two different atoms of one size one: leaves join, a leaf becomes what the other is, sums align their bounds."""
     if x.terms is not None and y.terms is not None:
-        for one, other in ((x, y), (y, x)):
-            offset = 0
-            for piece in segments((other,)):
-                offset += size_of(piece)
-                _bound((one,), offset)
+        # A cut shows wherever the atom stands, so that one bound may bring another: until both have the same.
+        while (mine := _bounds(x)) != (theirs := _bounds(y)):
+            for position in theirs:
+                _bound((x,), position)
+            for position in mine:
+                _bound((y,), position)
         pairs = list(zip(segments((x,)), segments((y,)), strict=True))
         y.alias = x
-        for mine, theirs in pairs:
-            unify(mine, theirs)
+        for left, right in pairs:
+            unify(left, right)
         return
     kept, gone = (y, x) if x.terms is None and y.terms is not None else (x, y)
     if kept.terms is not None and any(leaf is gone for leaf in leaves((kept,))):

@@ -193,14 +193,16 @@ def _random_input(example: Tensor, anatomy: Anatomy, generator: torch.Generator)
 
 
 def _widest(module: nn.Module, args: Any, kwargs: Any) -> tuple[nn.Module, Any, Any]:
-    """Float64 where the model's own code allows it: some cast to float32 in the middle and then cannot add the two."""
+    """Float64 where the model's own code allows it: some cast to float32 in the middle and then cannot add the two, or overflow."""
     wide = copy.deepcopy(module).double()
     wide_args, wide_kwargs = pytree.tree_map_only(
         Tensor, lambda t: t.double() if t.is_floating_point() else t, (args, kwargs)
     )
     try:
-        _outputs(wide, wide_args, wide_kwargs)
+        outputs = _outputs(wide, wide_args, wide_kwargs)
     except RuntimeError:
+        return module, args, kwargs
+    if not any(bool(output.isfinite().any()) for output in outputs):
         return module, args, kwargs
     return wide, wide_args, wide_kwargs
 
