@@ -50,6 +50,21 @@ class LazyTensor(ABC):
         return False
 
     @property
+    def sources(self) -> tuple["LazyTensor", ...]:
+        """What it is computed from; nothing for what is stored, drawn or in memory."""
+        return ()
+
+    @property
+    def passes(self) -> int:
+        """How often its sources are read to make all of it."""
+        return 1
+
+    @property
+    def working_bytes(self) -> int:
+        """What a thread holds at once to make it, beyond a few tiles: whole tensors, where a method must see them."""
+        return max((source.working_bytes for source in self.sources), default=0)
+
+    @property
     def num_elements(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
@@ -170,6 +185,7 @@ class ComputedTensor(LazyTensor):
         row_dims: how many leading dimensions count rows. 2 for experts packed as (experts, out, in), so that a tile is
             less than an expert.
         whole: the function cannot give a part without computing everything: it is called once, with all rows.
+        sources: the tensors that the function reads.
 
     >>> double = ComputedTensor("w", (4, 2), torch.float32, lambda start, stop: torch.ones(stop - start, 2) * 2)
     >>> double.read(1, 2)
@@ -185,10 +201,20 @@ class ComputedTensor(LazyTensor):
         *,
         row_dims: int | None = None,
         whole: bool = False,
+        sources: Sequence[LazyTensor] = (),
     ) -> None:
         super().__init__(name, shape, dtype, row_dims=row_dims)
         self.function = function
         self.whole = whole
+        self._sources = tuple(sources)
+
+    @property
+    def sources(self) -> tuple[LazyTensor, ...]:
+        return self._sources
+
+    @property
+    def working_bytes(self) -> int:
+        return max(super().working_bytes, self.nbytes if self.whole else 0)
 
     def read_rows(self, start: int, stop: int) -> Tensor:
         if not self.num_elements or start == stop:
@@ -227,6 +253,10 @@ class CastTensor(LazyTensor):
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
         return self.tensor.tiles(nbytes)
+
+    @property
+    def sources(self) -> tuple[LazyTensor, ...]:
+        return (self.tensor,)
 
     @property
     def indivisible(self) -> bool:

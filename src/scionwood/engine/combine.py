@@ -12,7 +12,7 @@ from torch import Tensor
 from scionwood.checkpoint import LazyTensor
 from scionwood.engine.counting import Counter
 from scionwood.methods.record import Record
-from scionwood.methods.summary import Sum, Summary, share, wanted
+from scionwood.methods.summary import Rank, Sum, Summary, share, wanted
 
 __all__ = ["TILE", "CombinedTensor"]
 
@@ -67,8 +67,26 @@ class CombinedTensor(LazyTensor):
     @property
     def indivisible(self) -> bool:
         """Passes before the first tile: one thread should do the whole tensor, so that others do not wait for it."""
-        own = self._whole or bool(wanted(self.record.summaries, self.options))
-        return own or any(tensor.indivisible for tensor in (*self.inputs, *([self.base] if self.base else [])))
+        own = self._whole or bool(self._wanted())
+        return own or any(tensor.indivisible for tensor in self.sources)
+
+    @property
+    def sources(self) -> tuple[LazyTensor, ...]:
+        return self.inputs if self.base is None else (*self.inputs, self.base)
+
+    @property
+    def passes(self) -> int:
+        rounds = [len(Counter.rounds) if isinstance(summary, Rank) else 1 for summary in self._wanted()]
+        return 1 + sum(rounds)
+
+    @property
+    def working_bytes(self) -> int:
+        # Every input in float32, the result, and about as much again for what a method makes on the way.
+        own = (len(self.sources) + 3) * self.num_elements * 4 if self._whole else 0
+        return max(super().working_bytes, own)
+
+    def _wanted(self) -> list[Summary]:
+        return wanted(self.record.summaries, self.options)
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
         if self._whole:
@@ -98,12 +116,12 @@ class CombinedTensor(LazyTensor):
             return {}
         with self._lock:
             if self._summaries is None:
-                self._summaries = self._summarize(self.record.summaries)
+                self._summaries = self._summarize()
             return self._summaries
 
-    def _summarize(self, summaries: Sequence[Summary]) -> dict[str, Tensor]:
+    def _summarize(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for summary in wanted(summaries, self.options):
+        for summary in self._wanted():
             if isinstance(summary, Sum):
                 total: Tensor | None = None
                 for part in self._passes(summary, found):
