@@ -114,7 +114,7 @@ class Maker:
         if len(boxes) == 1 and boxes[0].order == slot.order and all(axis_map.is_identity for axis_map in local):
             return stored[0].named(slot.name), Entry(slot.name, "copied", source, "", size)
         function = Taking(slot, boxes, stored, maps)
-        tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=len(boxes) > 1)
+        tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=len(boxes) > 1, sources=stored)
         return tensor, Entry(slot.name, "selected", source, self._how(slot, local), size)
 
     def _how(self, slot: Slot, maps: Sequence[AxisMap]) -> str:
