@@ -68,6 +68,9 @@ INPUTS: dict[str, str] = {
     "counts": "for each input, how many of its elements are of a kind",
     "columns": "for each column, sums over its elements",
     "sums": "for each input, the sum of its elements",
+    "squares": "for each input and what is made of them, the sum of squares",
+    "limits": "for each input, further magnitudes that its largest elements reach",
+    "majority": "the sum of the elected signs: which of them most elements have",
     "shape": "the shape of the whole tensor, where a method is given parts of it",
     "statistics": "what a calibration pass has measured, by name",
 }

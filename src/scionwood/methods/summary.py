@@ -6,22 +6,30 @@ name. The engine makes them in passes over tiles; :func:`summarize` makes them a
 the same bits where sums are exact in float64.
 
 A summary that some options do without says so (``when``), and costs no pass then: the method gets None. One that must
-know what was drawn, or the base, says so too (``needs``), and finds them among the earlier summaries, the random
-numbers stacked.
+know what was drawn, the base, or the shape of the whole tensor says so too (``needs``), and finds them among the
+earlier summaries, the random numbers stacked.
+
+Some numbers are about the whole model: a threshold that all tensors share, the norm of everything. Such a summary says
+so by its options (``over``). It is made of all tensors that are merged, and each of them gets the same. It may be made
+of earlier summaries of single tensors; how many elements a model-wide rank keeps may depend on model-wide ones alone.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Rank", "Sum", "Summary", "kth_largest", "share", "summarize", "wanted"]
+__all__ = ["Rank", "Sum", "Summary", "kth_largest", "share", "summarize", "summarize_model", "wanted"]
 
 
 def _always(_: Mapping[str, Any]) -> bool:
     return True
+
+
+def _tensor(_: Mapping[str, Any]) -> Literal["tensor", "model"]:
+    return "tensor"
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,15 @@ class Sum:
         name: the input of the method that gets it.
         of: (inputs, earlier summaries, options) → the tile's share, in float64.
         when: options → whether it is needed at all.
-        needs: what else of the tile it must see: ``base``, ``uniforms``.
+        needs: what else of the tile it must see: ``base``, ``uniforms``, ``shape``.
+        over: options → whether it is of each tensor by itself, or one of the whole model.
     """
 
     name: str
     of: Callable[[Sequence[Tensor], Mapping[str, Tensor], Mapping[str, Any]], Tensor]
     when: Callable[[Mapping[str, Any]], bool] = field(default=_always, kw_only=True)
     needs: Collection[str] = field(default=(), kw_only=True)
+    over: Callable[[Mapping[str, Any]], Literal["tensor", "model"]] = field(default=_tensor, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -48,10 +58,11 @@ class Rank:
     Args:
         name: the input of the method that gets it: a float32 vector.
         of: (inputs, earlier summaries, options) → non-negative float32 tensors of the tile's shape.
-        keep: (number of elements, earlier summaries, options) → how many are to reach the threshold, one number for all
-            tensors, or a few numbers that repeat over them. None gives infinity, all gives zero.
+        keep: (number of elements, of the tensor or the model; earlier summaries; options) → how many are to reach the
+            threshold, one number for all tensors, or a few numbers that repeat over them. None gives infinity, all gives zero.
         when: options → whether it is needed at all.
-        needs: what else of the tile it must see: ``base``, ``uniforms``.
+        needs: what else of the tile it must see: ``base``, ``uniforms``, ``shape``.
+        over: options → whether it is of each tensor by itself, or one of the whole model.
     """
 
     name: str
@@ -59,6 +70,7 @@ class Rank:
     keep: Callable[[int, Mapping[str, Tensor], Mapping[str, Any]], int | Sequence[int]]
     when: Callable[[Mapping[str, Any]], bool] = field(default=_always, kw_only=True)
     needs: Collection[str] = field(default=(), kw_only=True)
+    over: Callable[[Mapping[str, Any]], Literal["tensor", "model"]] = field(default=_tensor, kw_only=True)
 
     def kept(self, count: int, tensors: int, earlier: Mapping[str, Tensor], options: Mapping[str, Any]) -> list[int]:
         """How many elements of each of the tensors are to reach the threshold."""
@@ -94,20 +106,60 @@ def summarize(
     options: Mapping[str, Any],
     beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Tensor]:
-    """Make every summary that is wanted of tensors in memory.
+    """Make every summary that is wanted of one tensor from each model, in memory.
 
     >>> rank = Rank("thresholds", lambda tensors, _, __: [t.abs() for t in tensors], lambda count, _, options: options["keep"])
     >>> summarize([rank], [torch.tensor([1.0, -4.0, 2.0, 3.0])], {"keep": 2})
     {'thresholds': tensor([3.])}
     """
-    found: dict[str, Tensor] = {}
+    return summarize_model(summaries, {"": (inputs, beside or {})}, options)[""]
+
+
+def summarize_model(
+    summaries: Sequence[Summary],
+    tensors: Mapping[str, tuple[Sequence[Tensor], Mapping[str, Any]]],
+    options: Mapping[str, Any],
+) -> dict[str, dict[str, Tensor]]:
+    """Make every summary that is wanted of all tensors, in memory: by the name of the tensor and that of the summary.
+
+    >>> total = Sum("sums", lambda tensors, _, __: tensors[0].double().sum(), over=lambda options: options["over"])
+    >>> models = {"a": ([torch.tensor([1.0, 2.0])], {}), "b": ([torch.tensor([4.0])], {})}
+    >>> [float(found["sums"]) for found in summarize_model([total], models, {"over": "model"}).values()]
+    [7.0, 7.0]
+
+    Args:
+        summaries: of a method's record.
+        tensors: for every name one tensor from each model, and what is beside them.
+        options: the method's options, resolved.
+    """
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in tensors}
+    common: dict[str, Tensor] = {}
     for summary in wanted(summaries, options):
-        made = share(summary, inputs, found, options, beside or {})
-        if isinstance(summary, Rank):
-            kept = summary.kept(inputs[0].numel(), len(made), found, options)
-            made = torch.stack([kth_largest(numbers, k) for numbers, k in zip(made, kept, strict=True)])
-        found[summary.name] = made
+        made = {
+            name: share(summary, inputs, found[name], options, beside) for name, (inputs, beside) in tensors.items()
+        }
+        if summary.over(options) == "model":
+            common[summary.name] = _together(summary, list(made.values()), common, options)
+            for numbers in found.values():
+                numbers[summary.name] = common[summary.name]
+        else:
+            for name, part in made.items():
+                found[name][summary.name] = _together(summary, [part], found[name], options)
     return found
+
+
+def _together(
+    summary: Summary, parts: Sequence[Any], earlier: Mapping[str, Tensor], options: Mapping[str, Any]
+) -> Tensor:
+    """One summary of the shares of one tensor, or of those of all."""
+    if isinstance(summary, Sum):
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+    ranked = [torch.cat([tensor.reshape(-1) for tensor in tensors]) for tensors in zip(*parts, strict=True)]
+    kept = summary.kept(ranked[0].numel(), len(ranked), earlier, options)
+    return torch.stack([kth_largest(numbers, k) for numbers, k in zip(ranked, kept, strict=True)])
 
 
 def kth_largest(numbers: Tensor, k: int) -> Tensor:
