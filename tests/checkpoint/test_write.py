@@ -408,3 +408,21 @@ def test_it_takes_no_longer_than_it_should(tmp_path: Path) -> None:
     write(checkpoint, tmp_path / "out.safetensors")
     open(tmp_path / "out.safetensors")
     assert time.perf_counter() - begun < 15
+
+
+def test_documents_are_written_beside_the_side_files_and_in_their_place(tmp_path):
+    copied = tmp_path / "tokenizer.json"
+    copied.write_text("old")
+    (tmp_path / "merges.txt").write_text("a b")
+    checkpoint = replace(
+        open({"w": torch.ones(2)}),
+        config={"model_type": "llama"},
+        side_files={"tokenizer.json": copied, "merges.txt": tmp_path / "merges.txt"},
+        documents={"tokenizer.json": b"new", "chat_template.jinja": b"{{ messages }}", "config.json": b"not this one"},
+    )
+    out = write(checkpoint, tmp_path / "out")
+    assert (out / "tokenizer.json").read_bytes() == b"new"
+    assert (out / "merges.txt").read_bytes() == b"a b"
+    assert (out / "chat_template.jinja").read_bytes() == b"{{ messages }}"
+    assert json.loads((out / "config.json").read_bytes()) == {"model_type": "llama"}
+    assert copied.read_text() == "old"

@@ -43,6 +43,8 @@ class Checkpoint(Mapping[str, Tensor]):
         ties: a name that is not stored → the stored name it shares.
         config: ``config.json``; ``adapter_config.json`` for an adapter.
         side_files: name in the folder → path: tokenizer, generation config, …: copied through when writing.
+        documents: name in the folder → contents, of files that were made and not copied: a merged tokenizer, a chat
+            template. They take the place of side files of the same names.
         source: how the user named it.
         revision: the commit that a hub id resolved to.
         lineage: recipe, parents by digest, seed, versions.
@@ -65,6 +67,7 @@ class Checkpoint(Mapping[str, Tensor]):
     ties: Mapping[str, str] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     side_files: Mapping[str, Path] = field(default_factory=dict)
+    documents: Mapping[str, bytes] = field(default_factory=dict)
     source: str = "memory"
     revision: str | None = None
     lineage: Lineage | None = None

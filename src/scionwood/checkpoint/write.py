@@ -161,7 +161,7 @@ def _config_with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 
 
 def _documents(name: str, checkpoint: Checkpoint, lineage: Lineage, shards: list[Shard]) -> dict[str, bytes]:
-    documents: dict[str, bytes] = {}
+    documents = dict(checkpoint.documents)
     if checkpoint.config is not None:
         documents["adapter_config.json" if checkpoint.is_adapter else "config.json"] = _json(checkpoint.config)
     if len(shards) > 1:
