@@ -10,7 +10,7 @@ The paper divides by the density. mergekit, since 0.1.0, scales so that the sum 
 ``rescale="l1"``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from torch import Tensor
@@ -18,15 +18,21 @@ from torch import Tensor
 from scionwood.methods.merge.consensus import agree
 from scionwood.methods.merge.dropping import l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
-from scionwood.methods.merge.weighting import Weights, spread_weights
+from scionwood.methods.merge.weighting import Densities, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Sum
 
 __all__ = ["dare"]
 
 
+def _kept(deltas: Sequence[Tensor], uniforms: Iterable[Tensor], densities: Sequence[float]) -> list[Tensor]:
+    drawn = zip(deltas, uniforms, densities, strict=True)
+    return [delta * (uniform < density) for delta, uniform, density in drawn]
+
+
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
-    return magnitudes(deltas, [d * (u < options["density"]) for d, u in zip(deltas, found["uniforms"], strict=True)])
+    densities = spread(options["density"], len(deltas), "densities")
+    return magnitudes(deltas, _kept(deltas, found["uniforms"], densities))
 
 
 @method(
@@ -40,7 +46,7 @@ def dare(
     uniforms: Sequence[Tensor],
     lengths: Tensor | None = None,
     *,
-    density: Annotated[float, Finite(above=0, at_most=1)] = 0.1,
+    density: Densities = 0.1,
     weights: Weights = 1.0,
     consensus: bool = False,
     normalize: bool = False,
@@ -58,7 +64,8 @@ def dare(
         deltas: the difference of each model to the base.
         uniforms: random numbers in [0, 1); an entry is kept where its number is below the density.
         lengths: the sum of magnitudes of each delta, and of what is kept of it.
-        density: the share of entries that is kept; the paper keeps 10 %, and 1 % for instruction tuning.
+        density: the share of entries that is kept, one for all models or one for each; the paper keeps 10 %, and 1 %
+            for instruction tuning. At 1 nothing is dropped.
         weights: of the models.
         consensus: keep only what has the elected sign, as TIES does.
         normalize: divide by the weights; of what was kept, element by element, with consensus.
@@ -66,14 +73,20 @@ def dare(
         scale: of the result.
 
     Raises:
-        MethodError: the weights do not fit the models.
+        MethodError: the weights or the densities do not fit the models.
     """
-    factor = 1 / density if rescale == "inverse_density" else 1.0
-    kept = [delta * (drawn < density) for delta, drawn in zip(deltas, uniforms, strict=True)]
+    densities = spread(density, len(deltas), "densities")
     if lengths is not None:
-        kept = [delta.mul_(length) for delta, length in zip(kept, l1_factors(lengths), strict=True)]
+        factors = l1_factors(lengths)
+    else:
+        factors = [1 / each if rescale == "inverse_density" else 1.0 for each in densities]
+    kept = _kept(deltas, uniforms, densities)
+    # One factor for all may wait for the sum; with factors of their own the deltas vote by what they have become.
+    alike = len(set(factors)) == 1
+    if not alike:
+        kept = [delta.mul_(each) for delta, each in zip(kept, factors, strict=True)]
     if consensus:
         result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
     else:
         result = add_up(kept, spread_weights(weights, len(deltas), normalize=normalize))
-    return result.mul_(factor * scale)
+    return result.mul_(factors[0] * scale if alike else scale)

@@ -21,7 +21,7 @@ from scionwood.errors import MethodError
 from scionwood.methods.merge.consensus import agree
 from scionwood.methods.merge.dropping import l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
-from scionwood.methods.merge.weighting import Weights, spread_weights
+from scionwood.methods.merge.weighting import Densities, Shares, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Sum
 
@@ -37,8 +37,29 @@ def _probabilities(delta: Tensor, density: float, epsilon: float) -> Tensor:
     return torch.empty_like(delta).scatter_(-1, order, ramp)
 
 
+def _spread(
+    density: float | Sequence[float], epsilon: float | Sequence[float], count: int
+) -> list[tuple[float, float]]:
+    """The density and the window of each model."""
+    pairs = list(zip(spread(density, count, "densities"), spread(epsilon, count, "epsilons"), strict=True))
+    problems = [
+        f"with density {share:g} and epsilon {window:g} entries would be kept with probabilities from "
+        f"{share - window:g} to {share + window:g}"
+        for share, window in dict.fromkeys(pairs)
+        if share < 1 and not 0 < share - window <= share + window <= 1
+    ]
+    if problems:
+        raise MethodError(
+            "Probabilities leave the range from 0 to 1.",
+            problems=problems,
+            hint="Both must be above 0 and at most 1.",
+        )
+    return pairs
+
+
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
-    probabilities = [_probabilities(delta, options["density"], options["epsilon"]) for delta in deltas]
+    pairs = _spread(options["density"], options["epsilon"], len(deltas))
+    probabilities = [_probabilities(delta, *pair) for delta, pair in zip(deltas, pairs, strict=True)]
     drawn = zip(deltas, probabilities, found["uniforms"], strict=True)
     return magnitudes(deltas, [delta * (uniform < probability) for delta, probability, uniform in drawn])
 
@@ -54,8 +75,8 @@ def della(
     uniforms: Sequence[Tensor],
     lengths: Tensor | None = None,
     *,
-    density: Annotated[float, Finite(above=0, at_most=1)] = 0.5,
-    epsilon: Annotated[float, Finite(at_least=0, below=1)] = 0.15,
+    density: Densities = 0.5,
+    epsilon: Shares = 0.15,
     weights: Weights = 1.0,
     consensus: bool = True,
     normalize: bool = True,
@@ -72,8 +93,9 @@ def della(
         deltas: the difference of each model to the base.
         uniforms: random numbers in [0, 1); an entry is kept where its number is below its probability.
         lengths: the sum of magnitudes of each delta, and of what is kept of it.
-        density: the share of entries that is kept; at 1 nothing is dropped.
-        epsilon: how far the probabilities of the smallest and of the largest entry of a row are from the density.
+        density: the share of entries that is kept, one for all models or one for each; at 1 nothing is dropped.
+        epsilon: how far the probabilities of the smallest and of the largest entry of a row are from the density, one
+            for all models or one for each.
         weights: of the models.
         consensus: keep only what has the elected sign, as TIES does.
         normalize: divide by the weights; of what was kept, element by element, with consensus.
@@ -81,18 +103,14 @@ def della(
         scale: of the result.
 
     Raises:
-        MethodError: the weights do not fit the models, or a probability would leave the range from 0 to 1.
+        MethodError: the weights, densities or epsilons do not fit the models, or a probability would leave the range
+            from 0 to 1.
     """
-    if density < 1 and not 0 < density - epsilon <= density + epsilon <= 1:
-        raise MethodError(
-            f"With density {density:g} and epsilon {epsilon:g} entries would be kept with probabilities from "
-            f"{density - epsilon:g} to {density + epsilon:g}.",
-            hint="Both must be above 0 and at most 1.",
-        )
+    pairs = _spread(density, epsilon, len(deltas))
     factors = [1.0] * len(deltas) if lengths is None else l1_factors(lengths)
     kept = []
-    for delta, drawn, factor in zip(deltas, uniforms, factors, strict=True):
-        probability = _probabilities(delta, density, epsilon)
+    for delta, drawn, factor, pair in zip(deltas, uniforms, factors, pairs, strict=True):
+        probability = _probabilities(delta, *pair)
         chosen = delta * (drawn < probability)
         kept.append(chosen.div_(probability) if rescale == "inverse_probability" else chosen.mul_(factor))
     if consensus:

@@ -3,7 +3,9 @@
     u <- exp_u( mean_i log_u(theta_i / |theta_i|) )   until the step is below ``tol``;   theta = mean_i |theta_i| * u
 
 It is what slerp at one half is for two models, for any number. Every step stays in the span of the models, so one pass
-over the tensors (their Gram matrix) is all that is read; the iteration runs on one number for each model.
+over the tensors (their Gram matrix) is all that is read; the iteration runs on one number for each model. Models are
+alike in it: there are no weights. Where their directions cancel, as those of two opposite models do, there is no
+nearest point: it starts from the first model and stays near it.
 """
 
 from collections.abc import Sequence
@@ -38,6 +40,8 @@ def karcher(
         max_iter: the most steps.
         tol: a step shorter than this ends the iteration.
     """
+    if len(tensors) == 1:
+        return tensors[0]
     lengths = gram.diagonal().clamp(min=0).sqrt()
     alive = lengths > tol
     if not bool(alive.any()):

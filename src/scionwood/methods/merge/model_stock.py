@@ -5,7 +5,9 @@
 
 The centre of many fine-tunings lies near the base and their average; the less the few at hand agree, the nearer to the
 base. Where they disagree (c towards -1 / (N - 1)) the published formula explodes: t is held between 0 and 1 unless
-``clamp`` is false.
+``clamp`` is false. mergekit does not hold it; where the denominator is nothing it stays at the base, as is done here
+(its versions before 0.1.5 gave NaN there). The authors' code was never released: FusionBench averages angles where
+mergekit averages cosines (``average``), which is the same for two models.
 
 The paper's other form has a t for every output filter: ``filter_wise``, each row by itself (the last dimension, as
 mergekit has it; a vector is one row). It follows the models where they agree in part, and follows noise where rows are
@@ -14,6 +16,7 @@ short.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,7 +36,12 @@ __all__ = ["model_stock"]
     summaries=[dataclasses.replace(GRAM, when=lambda options: not options["filter_wise"])],
 )
 def model_stock(
-    deltas: Sequence[Tensor], gram: Tensor | None = None, *, filter_wise: bool = False, clamp: bool = True
+    deltas: Sequence[Tensor],
+    gram: Tensor | None = None,
+    *,
+    filter_wise: bool = False,
+    average: Literal["cosine", "angle"] = "cosine",
+    clamp: bool = True,
 ) -> Tensor:
     """Return t times the mean of the deltas, t by the angle between them.
 
@@ -46,6 +54,7 @@ def model_stock(
         deltas: the difference of each model to the base.
         gram: their inner products.
         filter_wise: one t for every row, not one for the tensor.
+        average: what is averaged over the pairs of models.
         clamp: hold t between 0 and 1.
 
     Raises:
@@ -57,20 +66,22 @@ def model_stock(
     if filter_wise or gram is None:
         rows = [delta.double() for delta in deltas]
         products = torch.stack([torch.stack([(one * other).sum(-1) for other in rows]) for one in rows])
-        share = (_ratio(products, clamp=clamp) / count).float()[:, None]
+        share = (_ratio(products, average, clamp=clamp) / count).float()[:, None]
         result = deltas[0] * share
         for delta in deltas[1:]:
             result += delta * share
         return result
-    return mix(deltas, (_ratio(gram, clamp=clamp) / count).expand(count))
+    return mix(deltas, (_ratio(gram, average, clamp=clamp) / count).expand(count))
 
 
-def _ratio(products: Tensor, *, clamp: bool) -> Tensor:
+def _ratio(products: Tensor, average: str, *, clamp: bool) -> Tensor:
     """How far to go towards the mean, by the inner products [model, model, ...] of the deltas."""
     count = len(products)
     lengths = torch.stack([products[number, number] for number in range(count)]).clamp(min=0).sqrt()
     cosines = (products / (lengths[:, None] * lengths[None, :]).clamp(min=1e-6)).clamp(-1, 1)
-    above = [cosines[one, other] for one in range(count) for other in range(one + 1, count)]
-    pairs = torch.stack(above).sum(0) / len(above)
-    ratio = count * pairs / (1 + (count - 1) * pairs)
-    return torch.where(1 + (count - 1) * pairs <= 0, 0.0, ratio).clamp(0, 1) if clamp else ratio
+    above = torch.stack([cosines[one, other] for one in range(count) for other in range(one + 1, count)])
+    mean = above.sum(0) / len(above) if average == "cosine" else (above.acos().sum(0) / len(above)).cos()
+    whole = 1 + (count - 1) * mean
+    nothing = whole <= 0 if clamp else whole.abs() < 1e-6
+    ratio = torch.where(nothing, 0.0, count * mean / torch.where(nothing, 1.0, whole))
+    return ratio.clamp(0, 1) if clamp else ratio

@@ -3,28 +3,39 @@
     m = normalise(sum_i w_i u_i),   v = sum_i w_i (u_i - <u_i, m> m),   theta = (m cos|v| + v sin|v| / |v|) * sum_i w_i
     |theta_i|
 
-with u_i = theta_i / |theta_i|. Unlike the Karcher mean it does not iterate. Opposite directions have no mean direction:
-two of them are averaged, more are an error.
+with u_i = theta_i / |theta_i|; with a base, theta_i are the differences to it, and the base is added back. Unlike the
+Karcher mean it does not iterate. Opposite directions have no mean direction: two of them are averaged, more are an
+error. Where no model differs from the base the result is the base; mergekit refuses that for three or more.
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import GRAM, mix
+from scionwood.methods.merge.geometry import GRAM, add_up
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import Finite, method
+from scionwood.methods.summary import Sum
 
 __all__ = ["multislerp"]
 
 
-@method(space="weight", scope="element", laws={"permutation"}, summaries=[GRAM])
+def _from(base: Tensor | None, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    return tensors if base is None else [tensor - base for tensor in tensors]
+
+
+def _gram(tensors: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
+    return GRAM.of(_from(found["base"], tensors), found, options)
+
+
+@method(space="weight", scope="element", laws={"permutation"}, summaries=[Sum("gram", _gram, needs=("base",))])
 def multislerp(
     tensors: Sequence[Tensor],
     gram: Tensor,
+    base: Tensor | None = None,
     *,
     weights: Weights = 1.0,
     normalize: bool = True,
@@ -38,7 +49,8 @@ def multislerp(
 
     Args:
         tensors: one tensor from each model.
-        gram: their inner products.
+        gram: their inner products, or those of their differences to the base.
+        base: what their differences are interpolated of; without one, they are themselves.
         weights: of the models.
         normalize: divide the weights by their sum.
         eps: added to lengths; a mean direction shorter than this is none.
@@ -47,19 +59,24 @@ def multislerp(
         MethodError: the directions of three or more models cancel, or the weights do not fit.
     """
     weight = torch.tensor(spread_weights(weights, len(tensors), normalize=normalize), dtype=torch.float64)
+    result = add_up(_from(base, tensors), _factors(gram, weight, eps).tolist())
+    return result if base is None else result.add_(base)
+
+
+def _factors(gram: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """What each vector is multiplied with, by their inner products."""
     lengths = gram.diagonal().clamp(min=0).sqrt()
     scale = 1 / (lengths + eps)
     cosines = gram * scale[:, None] * scale[None, :]
-    mean = weight.clone()
-    size = float((mean @ cosines @ mean).clamp(min=0).sqrt())
+    size = float((weight @ cosines @ weight).clamp(min=0).sqrt())
     if size < eps:
-        if len(tensors) <= 2 or not bool((lengths > eps).any()):
-            return mix(tensors, weight)
+        if len(weight) <= 2 or not bool((lengths > eps).any()):
+            return weight
         raise MethodError(
             "The directions of the models cancel: they have no mean direction.", hint="linear has no such limit."
         )
-    mean = mean / size
+    mean = weight / size
     tangent = weight - (weight * (cosines @ mean)).sum() * mean
     angle = (tangent @ cosines @ tangent).clamp(min=0).sqrt()
     turned = angle.cos() * mean + (angle.sin() / angle if float(angle) > eps else 0.0) * tangent
-    return mix(tensors, turned * scale * (weight * lengths).sum())
+    return turned * scale * (weight * lengths).sum()

@@ -5,8 +5,11 @@
     erase      entries that do not have the elected sign; theta = theta_0 + sum_i w_i delta_i / sum of the weights kept
 
 The weights come from the models themselves, tensor by tensor: a model that changed a tensor more has more say in it.
+That hurts where one model changed much for little, as a long training does. mergekit weighs alike where the energies
+add up to less than 1e-6, which is nearly always so for fine-tuned models: ``least_energy``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -62,8 +65,10 @@ def sce(
     deltas: Sequence[Tensor],
     thresholds: Tensor,
     energies: Tensor,
+    shape: tuple[int, ...],
     *,
-    select_topk: Annotated[float, Finite(above=0, at_most=1)] = 1.0,
+    select_topk: Annotated[float, Finite(at_least=0, at_most=1)] = 1.0,
+    least_energy: Annotated[float, Finite(at_least=0)] = 0.0,
 ) -> Tensor:
     """Return the merged task vector.
 
@@ -76,10 +81,12 @@ def sce(
         deltas: the difference of each model to the base.
         thresholds: the variance that the selected positions reach.
         energies: the sum of squares of each delta, where it was selected.
+        shape: the shape of the whole tensor.
         select_topk: the share of the positions that vary at all which is selected.
+        least_energy: where the mean squares of all deltas add up to less, the models weigh alike; 1e-6 in mergekit.
     """
     total = float(energies.sum())
-    even = total / deltas[0].numel() < 1e-6 and total == 0
+    even = total == 0 or total / math.prod(shape) < least_energy
     weights = [1 / len(deltas)] * len(deltas) if even else (energies / total).tolist()
     chosen = _selected(deltas, thresholds[0])
     # Signs are elected by the deltas as they are, not as they are weighed.

@@ -41,8 +41,8 @@ def _magnitudes(deltas: Sequence[Tensor], _: _Found, options: _Options) -> list[
 def _keep(count: int, _: _Found, options: _Options) -> int | list[int]:
     more, density = int(options["official_trim"]), options["density"]
     if isinstance(density, Sequence):
-        return [int(each * count) + more for each in density]
-    return int(density * count) + more
+        return [max(1, int(each * count) + more) for each in density]
+    return max(1, int(density * count) + more)
 
 
 def _trimmed(deltas: Sequence[Tensor], thresholds: Tensor) -> list[Tensor]:
@@ -107,7 +107,8 @@ def ties(
         thresholds: the magnitude that the kept share of each delta reaches.
         lengths: the sum of magnitudes of each delta, and of what is kept of it.
         majority: the sum of the elected signs.
-        density: the share of each delta that is kept, one for all or one for each; the paper keeps 20 %.
+        density: the share of each delta that is kept, at least one entry; one for all or one for each. The paper keeps
+            20 %.
         weights: of the models; they weigh in the election and in the mean.
         function: what is made of the deltas that agree: their mean, divided by their weights; their sum; or the largest.
         zero: which sign is elected where the weighted deltas add up to nothing: the positive one; the one that most of
