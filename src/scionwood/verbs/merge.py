@@ -97,7 +97,7 @@ def _check_request(models: Sequence[Any], base: Any, record: Record) -> None:
     problems = []
     if not models:
         problems.append("there are no models to merge")
-    if record.space == "delta" and base is None:
+    if (record.space == "delta" or "base" in record.needs) and base is None:
         problems.append(f"{record.name} merges differences to a base, and no base is given")
     if base is not None and record.space != "delta" and "base" not in record.inputs:
         problems.append(f"{record.name} does not use a base: name it among the models, or leave it out")

@@ -22,6 +22,7 @@ EIGHT = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 EYE = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 SIX = [[float(row == column) for column in range(6)] for row in range(6)]
 TASKS = [[1, -2, 3, 0.5], [2, 1, -4, 0.5]]
+BALANCE = [[1, -2, 3, 0.5, 0.1], [2, 1, -4, 0.5, 0.2]]
 CORNER = [[1, 0], [0, 1], [1, 1]]
 CASES = [
     ("linear", [A, B], None, HALF, [1.2, 1.0333333, 1.0166667, 0.6666667]),
@@ -138,6 +139,22 @@ CASES = [
     ("sce", [[1, -1, 2], [-3, 0.5, 2]], [0, 0, 0], {}, [-3, -1, 2]),
     ("ram", [[1, 2, 0, 0], [0, 4, 3, 0]], [0, 0, 0, 0], {}, [1, 3, 3, 0]),
     ("ram", [[1, 2, 0, 0], [0, 4, 3, 0]], [0, 0, 0, 0], {"r": 0.1}, [1.02, 3, 3.06, 0]),
+    ("pcb_merging", BALANCE, [0] * 5, {"density": 0.4}, [2, -2, 0, 0, 0]),
+    ("pcb_merging", BALANCE, [0] * 5, {"density": 0.4, "scale": 0.5}, [1, -1, 0, 0, 0]),
+    # One model alone: its own entries above the least score kept; the largest is held at the upper quantile.
+    ("pcb_merging", [[1, -2, 3, 0.5, 0.1]], [0] * 5, {"density": 0.7}, [1, -2, 2, 0, 0]),
+    ("pcb_merging", [[1, 1]], [0, 0], {}, [0, 0]),
+    ("opcm", [[[3, 0], [0, 1]], [[1, 2], [3, 4]]], NOTHING, {}, [[2.702193, 1.801462], [2.702193, 0.900731]]),
+    # At 0.8 the strongest direction is closed, and its square with it: of one, that is the diagonal again.
+    (
+        "opcm",
+        [[[3, 0], [0, 1]], [[1, 2], [3, 4]]],
+        NOTHING,
+        {"alpha": 0.8},
+        [[2.702193, 1.801462], [2.702193, 0.900731]],
+    ),
+    ("opcm", [[[3, 1], [2, 5]]], NOTHING, {}, [[3, 1], [2, 5]]),
+    ("opcm", [[3, 0], [0, 4]], [0, 0], {}, [2.1, 2.8]),
     (
         "breadcrumbs",
         [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]],
