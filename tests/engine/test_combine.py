@@ -9,6 +9,7 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint import write
 from scionwood.engine import combine
 from scionwood.engine.combine import CombinedTensor
+from scionwood.engine.random import Uniforms
 from scionwood.methods import registry
 from scionwood.methods.merge.whole import merge_tensors
 from scionwood.methods.record import Record
@@ -98,7 +99,7 @@ def test_tiles_give_the_bits_of_the_whole(name, options, dtype, monkeypatch):
 def drawn(tensor, count):
     """A torch.rand that gives the numbers that the engine draws for the models of this tensor, one after another."""
     assert isinstance(tensor, CombinedTensor)
-    numbers = iter([tensor._uniform(n, 0, tensor.num_elements, torch.Size(tensor.shape)) for n in range(count)])
+    numbers = iter([Uniforms(tensor.seed, tensor.name, n).draw(0, tensor.num_elements) for n in range(count)])
     return lambda shape, **_: next(numbers).reshape(shape)
 
 

@@ -1,23 +1,35 @@
 """Combining: one tensor made from several of the same shape, tile by tile, in float32."""
 
+import contextlib
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scionwood.checkpoint import LazyTensor
+from scionwood.engine.bracket import Bracket
 from scionwood.engine.counting import Counter
+from scionwood.engine.job import Job
+from scionwood.engine.random import Uniforms
+from scionwood.engine.workspace import borrow
 from scionwood.methods.record import Record
 from scionwood.methods.summary import Rank, Sum, Summary, share, wanted
 
 __all__ = ["TILE", "CombinedTensor"]
 
-TILE = 1 << 18
-"""Elements of a tile: a float32 copy for each of a few models stays in the processor's cache."""
+TILE = 1 << 16
+"""Elements of a tile: the float32 copies of a few models, and what a method makes of them, stay in the nearest cache."""
+
+DEVICE_TILE = 1 << 23
+"""The same on an accelerator, where a tile is worth the call."""
+
+# A rank is looked for between bounds that a sample gives; of a few elements all are kept instead.
+SAMPLE_PLACES = 64
+SAMPLE_SIZE = 1 << 12
+FEW = 1 << 20
 
 
 class CombinedTensor(LazyTensor):
@@ -36,6 +48,7 @@ class CombinedTensor(LazyTensor):
         base: the base's tensor, for methods in delta space and those that take a base.
         options: the method's options, resolved.
         seed: of random methods; together with the name it keys the random numbers.
+        job: what all tensors of one merge have in common; one of its own unless given.
     """
 
     def __init__(
@@ -47,6 +60,8 @@ class CombinedTensor(LazyTensor):
         base: LazyTensor | None,
         options: Mapping[str, Any],
         seed: int = 0,
+        *,
+        job: Job | None = None,
     ) -> None:
         record = Record.of(method)
         rank = len(inputs[0].shape)
@@ -60,14 +75,18 @@ class CombinedTensor(LazyTensor):
         self.base = base
         self.options = dict(options)
         self.seed = seed
+        self.job = job or Job()
+        self.job.add(self)
         self._lock = threading.Lock()
-        self._summaries: dict[str, Tensor] | None = None
+        self.found: dict[str, Tensor] = {}
+        self._ready = False
+        self._finite = False
         self._result: Tensor | None = None
 
     @property
     def indivisible(self) -> bool:
         """Passes before the first tile: one thread should do the whole tensor, so that others do not wait for it."""
-        own = self._whole or bool(self._wanted())
+        own = self._whole or bool(self.wanted)
         return own or any(tensor.indivisible for tensor in self.sources)
 
     @property
@@ -76,8 +95,9 @@ class CombinedTensor(LazyTensor):
 
     @property
     def passes(self) -> int:
-        rounds = [len(Counter.rounds) if isinstance(summary, Rank) else 1 for summary in self._wanted()]
-        return 1 + sum(rounds)
+        # A rank takes one pass where it is bracketed, as it nearly always is; over the whole model it is counted.
+        counted = [isinstance(summary, Rank) and summary.over(self.options) == "model" for summary in self.wanted]
+        return 1 + len(counted) + sum(counted)
 
     @property
     def working_bytes(self) -> int:
@@ -85,111 +105,161 @@ class CombinedTensor(LazyTensor):
         own = (len(self.sources) + 3) * self.num_elements * 4 if self._whole else 0
         return max(super().working_bytes, own)
 
-    def _wanted(self) -> list[Summary]:
+    @property
+    def wanted(self) -> list[Summary]:
+        """The summaries that must be made before the first tile."""
         return wanted(self.record.summaries, self.options)
 
     def tiles(self, nbytes: int) -> Iterator[tuple[int, int]]:
         if self._whole:
             yield from [(0, self.num_rows)] if self.num_elements else []
             return
-        yield from super().tiles(min(nbytes, TILE * self.dtype.itemsize))
+        yield from super().tiles(nbytes)
 
     def read_rows(self, start: int, stop: int) -> Tensor:
         if start == stop or not self.num_elements:
             return torch.empty(stop - start, *self.row_shape, dtype=self.dtype)
-        summaries = self._prepared()
+        self._prepare()
         if not self._whole:
-            return self._rows(start, stop, summaries)
+            return self._rows(start, stop)
         # Whoever reads a part will read the next one too, to its end: another merge does, tile by tile.
         with self._lock:
-            result = self._rows(0, self.num_rows, summaries) if self._result is None else self._result
+            result = self._rows(0, self.num_rows) if self._result is None else self._result
             self._result = None if stop == self.num_rows else result
         return result[start:stop]
 
-    def _rows(self, start: int, stop: int, summaries: Mapping[str, Tensor]) -> Tensor:
+    def _rows(self, start: int, stop: int) -> Tensor:
         width = math.prod(self.row_shape)
-        result = self._tile(start * width, stop * width, summaries)
-        return result.to(self.dtype).reshape(stop - start, *self.row_shape)
+        first, last = start * width, stop * width
+        rows = torch.empty(last - first, dtype=self.dtype)
+        for begin, end in self._spans(first, last):
+            with self._values(begin, end, self.record.inputs) as (values, beside):
+                at_hand: dict[str, Any] = {"deltas": values, "tensors": values, **beside, **self.found}
+                given = {name: at_hand[name] for name in self.record.inputs if name in at_hand}
+                result = self.method(**given, **self.options)
+                if self.record.space == "delta":
+                    result = torch.add(beside["base"], result)
+                rows[begin - first : end - first].copy_(result.reshape(-1))
+        return rows.reshape(stop - start, *self.row_shape)
 
-    def _prepared(self) -> Mapping[str, Tensor]:
-        if not self.num_elements:
-            return {}
-        with self._lock:
-            if self._summaries is None:
-                self._summaries = self._summarize()
-            return self._summaries
+    @property
+    def _unit(self) -> int:
+        """Elements that are seen together, and never cut."""
+        return self.num_elements if self._whole else math.prod(self.row_shape)
 
-    def _summarize(self) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-        for summary in self._wanted():
-            if isinstance(summary, Sum):
-                total: Tensor | None = None
-                for part in self._passes(summary, found):
-                    total = part if total is None else total + part
-                assert total is not None
-                found[summary.name] = total
-                continue
-            counters: list[Counter] = []
-            for _ in Counter.rounds:
-                for numbers in self._passes(summary, found):
-                    if not counters:
-                        counters = [
-                            Counter(k) for k in summary.kept(self.num_elements, len(numbers), found, self.options)
-                        ]
-                    for counter, values in zip(counters, numbers, strict=True):
-                        counter.count(values)
-                for counter in counters:
-                    counter.close()
-                if all(counter.done for counter in counters):
-                    break
-            found[summary.name] = torch.stack([counter.value for counter in counters])
+    def _spans(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Cut a range of elements into tiles, each of whole rows for what is seen by rows."""
+        size = TILE if self.job.device == "cpu" else DEVICE_TILE
+        step = max(1, size // self._unit) * self._unit
+        for begin in range(first, last, step):
+            yield begin, min(begin + step, last)
+
+    # What is about the whole tensor, and known before the first tile.
+
+    def _prepare(self) -> None:
+        if not self._ready:
+            self.job.prepare()
+            with self._lock:
+                for summary in self.wanted:
+                    self.summarize(summary)
+                self._ready = True
+
+    def summarize(self, summary: Summary) -> None:
+        """Make a summary of this tensor by itself, unless it is there; those before it must be."""
+        if summary.name in self.found:
+            return
+        if isinstance(summary, Sum):
+            self.learn(summary, self.total(summary))
+            return
+        numbers = self._sample(summary)
+        kept = summary.kept(self.num_elements, len(numbers[0]), self.found, self.options)
+        values = self._bracketed(summary, kept, numbers) or self._counted(summary, kept)
+        self.learn(summary, torch.tensor(values, dtype=torch.float32))
+
+    def _sample(self, summary: Rank) -> list[Sequence[Tensor]]:
+        """What a rank is taken of, at some places of the tensor."""
+        unit = self._unit
+        places = min(SAMPLE_PLACES, -(-self.num_elements // unit))
+        size = max(1, SAMPLE_SIZE // unit) * unit
+        starts = [place * (self.num_elements // unit) // places * unit for place in range(places)]
+        found = []
+        for start in starts if self.num_elements > FEW else starts[:1]:
+            with self._values(start, min(start + size, self.num_elements), summary.needs) as (values, beside):
+                # What is lent goes back at the end of the block.
+                found.append([part.clone() for part in share(summary, values, self.found, self.options, beside)])
         return found
 
-    def _passes(self, summary: Summary, found: Mapping[str, Tensor]) -> Iterator[Any]:
-        """What a summary makes of every tile: tiles of the same sizes always, each of whole rows for what is seen by rows."""
-        unit = self.num_elements if self._whole else math.prod(self.row_shape)
-        step = max(1, TILE // unit) * unit
-        for start in range(0, self.num_elements, step):
-            values, beside = self._inputs(start, min(start + step, self.num_elements), summary.needs)
-            yield share(summary, values, found, self.options, beside)
+    def _bracketed(self, summary: Rank, kept: Sequence[int], sample: list[Sequence[Tensor]]) -> list[float] | None:
+        """The ranks in one pass, or None where that fails."""
+        if self.job.device != "cpu":
+            return None
+        sampled = list(zip(*sample, strict=True)) if self.num_elements > FEW else [()] * len(kept)
+        brackets = [Bracket(k, self.num_elements, part) for k, part in zip(kept, sampled, strict=True)]
+        if any(bracket.hopeless for bracket in brackets):
+            return None
+        for numbers in self.shares(summary):
+            for bracket, values in zip(brackets, numbers, strict=True):
+                bracket.count(values)
+        found = [value for bracket in brackets if (value := bracket.value) is not None]
+        return found if len(found) == len(brackets) else None
 
-    def _inputs(self, start: int, stop: int, needs: Collection[str]) -> tuple[list[Tensor], dict[str, Any]]:
-        """The elements [start, stop) of every input in float32, as differences in delta space; and what else is needed."""
+    def _counted(self, summary: Rank, kept: Sequence[int]) -> list[float]:
+        """The ranks in two passes, whatever the numbers are."""
+        counters = [Counter(k) for k in kept]
+        for _ in Counter.rounds:
+            for numbers in self.shares(summary):
+                for counter, values in zip(counters, numbers, strict=True):
+                    counter.count(values)
+            for counter in counters:
+                counter.close()
+            if all(counter.done for counter in counters):
+                break
+        return [float(counter.value) for counter in counters]
+
+    def learn(self, summary: Summary, value: Tensor) -> None:
+        """Take in a summary that is known."""
+        self.found[summary.name] = value
+
+    def total(self, summary: Sum) -> Tensor:
+        """The sum over this tensor."""
+        total: Tensor | None = None
+        for part in self.shares(summary):
+            total = part if total is None else total + part
+        assert total is not None
+        return total.cpu()
+
+    def shares(self, summary: Summary) -> Iterator[Any]:
+        """What a summary makes of every tile: tiles of the same sizes always."""
+        for begin, end in self._spans(0, self.num_elements):
+            with self._values(begin, end, summary.needs) as (values, beside):
+                yield share(summary, values, self.found, self.options, beside)
+
+    @contextlib.contextmanager
+    def _values(self, start: int, stop: int, needs: Collection[str]) -> Iterator[tuple[list[Tensor], dict[str, Any]]]:
+        """Lend the elements [start, stop) of every input in float32, as differences in delta space; and what else is needed."""
         form: tuple[int, ...] = (-1,)
         if self.record.scope == "row":
             form = (-1, self.shape[-1] if self.shape else 1)
         elif self.record.scope != "element":
             form = self.shape
-        base = None if self.base is None else elements(self.base, start, stop).float().reshape(form)
-        values = [elements(tensor, start, stop).float().reshape(form) for tensor in self.inputs]
-        if self.record.space == "delta":
-            assert base is not None
-            values = [value - base for value in values]
-        beside: dict[str, Any] = {"base": base}
-        if "uniforms" in needs:
-            beside["uniforms"] = [self._uniform(n, start, stop, values[0].shape) for n in range(len(values))]
-        return values, beside
-
-    def _tile(self, start: int, stop: int, summaries: Mapping[str, Tensor]) -> Tensor:
-        values, beside = self._inputs(start, stop, self.record.inputs)
-        at_hand: dict[str, Any] = {"deltas": values, "tensors": values, "shape": self.shape, **beside, **summaries}
-        result = self.method(**{name: at_hand[name] for name in self.record.inputs if name in at_hand}, **self.options)
-        return beside["base"] + result if self.record.space == "delta" else result
-
-    def _uniform(self, number: int, start: int, stop: int, shape: torch.Size) -> Tensor:
-        """Numbers in [0, 1) that depend on the seed, the tensor, the model and the element alone: a counter, not a stream."""
-        first = start // 8
-        bits = np.random.Philox(key=_key(self.seed, self.name, number)).advance(first)
-        # One step of the counter gives four words of 64 bits: eight numbers of 32.
-        steps = -(-stop // 8) - first
-        words = bits.random_raw(4 * steps).view(np.uint32)[start - 8 * first : stop - 8 * first]
-        return torch.from_numpy((words >> 8).astype(np.float32)).mul_(2.0**-24).reshape(shape)
-
-
-def _key(seed: int, name: str, number: int) -> int:
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}\0{number}".encode()).digest()[:16], "little")
+        sources = self.sources
+        with borrow(len(sources), stop - start, self.job.device) as buffer:
+            for row, tensor in zip(buffer, sources, strict=True):
+                row.copy_(elements(tensor, start, stop))
+            if not self._finite and not math.isfinite(float(buffer.sum())):
+                self._finite = self.job.check_finite(self)
+            base = None if self.base is None else buffer[-1]
+            if self.record.space == "delta":
+                assert base is not None
+                buffer[:-1].sub_(base)
+            values = [row.view(form) for row in buffer[: len(self.inputs)]]
+            beside: dict[str, Any] = {"base": None if base is None else base.view(form), "shape": self.shape}
+            if "uniforms" in needs:
+                beside["uniforms"] = [
+                    Uniforms(self.seed, self.name, number).draw(start, stop).to(self.job.device).view(form)
+                    for number in range(len(values))
+                ]
+            yield values, beside
 
 
 def elements(tensor: LazyTensor, start: int, stop: int) -> Tensor:

@@ -1,0 +1,178 @@
+"""What all tensors of one merge have in common: where they are computed, what they may hold, what is summed over all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from scionwood.engine.counting import Counter
+from scionwood.errors import MethodError, SourceError
+from scionwood.methods.summary import Sum, Summary
+
+if TYPE_CHECKING:
+    from scionwood.engine.combine import CombinedTensor
+
+__all__ = ["Job"]
+
+T = TypeVar("T")
+
+# Tensors that a thread takes at once for a summary of the whole model: small ones would cost more to hand out.
+GROUP_ELEMENTS = 1 << 22
+MOST_LISTED = 20
+
+
+class Job:
+    """One merge: the tensors that it makes, and what is decided for all of them.
+
+    Args:
+        models: the names of the models, in the order of the tensors' inputs, and of the base as the last if there is one.
+        device: where the arithmetic is done: ``cpu`` or an accelerator, as torch names it.
+        allow_nonfinite: merge NaN and infinity as they come; without it they are counted and refused.
+    """
+
+    def __init__(self, models: Sequence[str] = (), *, device: str = "cpu", allow_nonfinite: bool = False) -> None:
+        self.models = tuple(models)
+        self.device = device
+        self.allow_nonfinite = allow_nonfinite
+        self.nonfinite: dict[str, dict[str, int]] = {}
+        self.tensors: list[CombinedTensor] = []
+        self._lock = threading.Lock()
+        self._prepared = False
+
+    def add(self, tensor: CombinedTensor) -> None:
+        """Count a tensor in."""
+        self.tensors.append(tensor)
+
+    def prepare(self) -> None:
+        """Make the summaries of the whole model, and those of single tensors that they are made of; once."""
+        with self._lock:
+            if not self._prepared:
+                tensors = [tensor for tensor in self.tensors if tensor.num_elements]
+                if tensors:
+                    self._summarize(tensors)
+                self._prepared = True
+
+    def _summarize(self, tensors: Sequence[CombinedTensor]) -> None:
+        first = tensors[0]
+        stages = first.wanted
+        last = max((place for place, stage in enumerate(stages) if _is_common(stage, first)), default=-1)
+        if last < 0:
+            return
+        differ = [tensor.name for tensor in tensors if tensor.options != first.options]
+        if differ:
+            raise MethodError(
+                f"{first.record.name} sums over the whole model here, so its options cannot vary over tensors.",
+                problems=[f"{name} has other options than {first.name}" for name in differ[:MOST_LISTED]],
+            )
+        for stage in stages[: last + 1]:
+            if not _is_common(stage, first):
+                _each(lambda tensor, stage=stage: tensor.summarize(stage), tensors)
+                continue
+            value = _total(stage, tensors) if isinstance(stage, Sum) else _rank(stage, tensors)
+            for tensor in tensors:
+                tensor.learn(stage, value)
+
+    # NaN and infinity.
+
+    def check_finite(self, found: CombinedTensor) -> bool:
+        """Count what is not finite, after a tensor's sum was not: all of it, everywhere, if it is to be refused.
+
+        Returns:
+            True, so that it is asked for once.
+
+        Raises:
+            SourceError: there are such numbers, and they are not allowed.
+        """
+        if self.allow_nonfinite:
+            self.nonfinite[found.name] = dict(self._count(found))
+            return True
+        if not any(True for _ in self._count(found)):
+            return True  # finite numbers whose sum is not
+        counts = _each(lambda tensor: list(self._count(tensor)), self.tensors)
+        problems = [
+            f"{tensor.name}: {many:,} in {model}"
+            for tensor, each in zip(self.tensors, counts, strict=True)
+            for model, many in each
+        ]
+        more = len(problems) - MOST_LISTED
+        raise SourceError(
+            f"{len({line.partition(':')[0] for line in problems})} tensors hold NaN or infinity, which a merge would spread.",
+            problems=[*problems[:MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])],
+            hint="leave that model out, or merge them as they are (--allow-nonfinite, allow_nonfinite=True)",
+        )
+
+    def _count(self, tensor: CombinedTensor) -> Iterator[tuple[str, int]]:
+        for place, source in enumerate(tensor.sources):
+            many = 0
+            for start, stop in source.tiles(1 << 20):
+                many += int((~source.read_rows(start, stop).isfinite()).sum())
+            if many:
+                yield self.models[place] if place < len(self.models) else f"model {place}", many
+
+
+def _is_common(summary: Summary, tensor: CombinedTensor) -> bool:
+    return summary.over(tensor.options) == "model"
+
+
+def _total(summary: Sum, tensors: Sequence[CombinedTensor]) -> torch.Tensor:
+    parts = _each(lambda tensor: tensor.total(summary), tensors)
+    total = parts[0]
+    for part in parts[1:]:  # in the order of the tensors, whatever thread was first
+        total = total + part
+    return total
+
+
+def _rank(summary: Any, tensors: Sequence[CombinedTensor]) -> torch.Tensor:
+    numbers = next(tensors[0].shares(summary))
+    count = sum(tensor.num_elements for tensor in tensors)
+    first = tensors[0]
+    counters = [Counter(keep) for keep in summary.kept(count, len(numbers), first.found, first.options)]
+
+    def count_group(group: Sequence[CombinedTensor]) -> list[Counter]:
+        parts = [counter.part() for counter in counters]
+        for tensor in group:
+            for numbers in tensor.shares(summary):
+                for part, values in zip(parts, numbers, strict=True):
+                    part.count(values)
+        return parts
+
+    for _ in Counter.rounds:
+        for parts in _each(count_group, list(_groups(tensors))):
+            for counter, part in zip(counters, parts, strict=True):
+                counter.take(part)
+        for counter in counters:
+            counter.close()
+        if all(counter.done for counter in counters):
+            break
+    return torch.stack([counter.value for counter in counters])
+
+
+def _groups(tensors: Sequence[CombinedTensor]) -> Iterator[list[CombinedTensor]]:
+    group: list[CombinedTensor] = []
+    size = 0
+    for tensor in tensors:
+        group.append(tensor)
+        size += tensor.num_elements
+        if size >= GROUP_ELEMENTS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _each(function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+    """Call a function for every item, on all cores; results in the order of the items."""
+
+    def run(item: Any) -> T:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            return function(item)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(8, cores)) as pool:
+        return list(pool.map(run, items))
