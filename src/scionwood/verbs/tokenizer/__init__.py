@@ -1,0 +1,15 @@
+"""Vocabularies: models whose tokens differ are given rows for the same tokens, so that they can be merged.
+
+=============  ========================================================================================================
+``vocabulary`` a model's tokenizer as it lies in its files, and which tokens have rows
+``union``      one tokenizer out of several
+``rows``       which tensors have a row for each token, and such a tensor under another vocabulary
+``align``      the models of a merge, aligned
+``template``   the chat template of the result
+=============  ========================================================================================================
+"""
+
+from scionwood.verbs.tokenizer.align import Aligned, TokenSource, align_vocabularies
+from scionwood.verbs.tokenizer.template import with_chat_template
+
+__all__ = ["Aligned", "TokenSource", "align_vocabularies", "with_chat_template"]
