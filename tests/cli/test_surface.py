@@ -17,7 +17,9 @@ SURFACE = {
     "merge": [
         "METHOD",
         "MODELS",
+        "--allow-nonfinite",
         "--base",
+        "--device",
         "--dry-run",
         "--dtype",
         "--json",

@@ -11,22 +11,35 @@ from scionwood.engine import combine
 from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.random import Uniforms
 from scionwood.methods import registry
-from scionwood.methods.merge.whole import merge_tensors
+from scionwood.methods.merge.whole import merge_models, merge_tensors
 from scionwood.methods.record import Record
 from scionwood.verbs.merge import merge
 
 NAMES = [entry.name for entry in registry.listing("merge")]
 # Every method as it comes, and the options that take another way through it.
 CASES = [(name, {}) for name in NAMES] + [
+    ("merge.arcee_fusion", {"precision": "float32"}),
+    ("merge.breadcrumbs", {"density": (0.5, 0.6, 0.7), "rescale": "l1"}),
+    ("merge.breadcrumbs", {"density": 0.5, "gamma": 0.1, "per": "row"}),
     ("merge.dare", {"rescale": "l1", "density": 0.5}),
+    ("merge.dare", {"density": (0.5, 0.6, 1.0)}),
     ("merge.della", {"rescale": "l1"}),
+    ("merge.della", {"rescale": "l1", "density": (0.5, 0.6, 1.0), "epsilon": (0.1, 0.2, 0.0)}),
     ("merge.emr", {"task": 1}),
+    ("merge.emr", {"task": 1, "scope": "means"}),
+    ("merge.fusing", {"center": "median", "screen": 1.0}),
     ("merge.model_stock", {"filter_wise": True}),
     ("merge.nuslerp", {"arc": "row"}),
     ("merge.nuslerp", {"arc": "column"}),
+    ("merge.pcb_merging", {"scope": "tensor"}),
+    ("merge.ram", {"r": 0.1, "epsilon": 0.05}),
+    ("merge.sce", {"select_topk": 0.5, "least_energy": 0.01}),
+    ("merge.ties", {"scope": "model", "density": (0.5, 0.6, 0.7), "rescale": "l1"}),
+    ("merge.ties", {"zero": "majority", "function": "max", "official_trim": True}),
 ]
 IDS = ["-".join([name.partition(".")[2], *(str(value) for value in options.values())]) for name, options in CASES]
 MODELS = {
+    "merge.interpolate": 2,
     "merge.slerp": 2,
     "merge.nuslerp": 2,
     "merge.nearswap": 1,
@@ -83,23 +96,22 @@ def test_tiles_give_the_bits_of_the_whole(name, options, dtype, monkeypatch):
     base, tuned = family(dtype)
     function = registry.load(name)
     made = merged(name, dtype, **options)
+    models = tuned[: MODELS.get(name, 3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", drawn(made, len(models)))
+        whole = merge_models(function, models, base if takes_base(name) else None, options)
     for tensor in SHAPES:
-        if tensor == "empty":
-            assert made[tensor].shape == (0, 3)
-            continue
-        models = [model[tensor] for model in tuned[: MODELS.get(name, 3)]]
-        origin = base[tensor] if takes_base(name) else None
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "rand", drawn(made.tensors[tensor], len(models)))
-            whole = merge_tensors(function, models, origin, options)
         # Sums over tiles are in float64, so thresholds and angles agree to the last bit of float32 but for ties of rounding.
-        torch.testing.assert_close(made[tensor], whole.to(dtype), rtol=1e-6 if dtype == torch.float32 else 0, atol=1e-6)
+        rtol = 1e-6 if dtype == torch.float32 else 0
+        torch.testing.assert_close(made[tensor], whole[tensor].to(dtype), rtol=rtol, atol=1e-6)
 
 
-def drawn(tensor, count):
-    """A torch.rand that gives the numbers that the engine draws for the models of this tensor, one after another."""
-    assert isinstance(tensor, CombinedTensor)
-    numbers = iter([Uniforms(tensor.seed, tensor.name, n).draw(0, tensor.num_elements) for n in range(count)])
+def drawn(made, count):
+    """A torch.rand that gives the numbers that the engine draws, tensor by tensor and model by model."""
+    merged = [tensor for tensor in made.tensors.values() if isinstance(tensor, CombinedTensor) and tensor.num_elements]
+    numbers = iter(
+        Uniforms(tensor.seed, tensor.name, n).draw(0, tensor.num_elements) for tensor in merged for n in range(count)
+    )
     return lambda shape, **_: next(numbers).reshape(shape)
 
 

@@ -18,6 +18,8 @@ def command(
     shard_size: str = "5GB",
     overwrite: bool = False,
     workers: Whole | None = None,
+    device: str = "cpu",
+    allow_nonfinite: bool = False,
     json: bool = False,
     dry_run: bool = False,
 ) -> int:
@@ -47,6 +49,10 @@ def command(
         Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
     workers
         Threads that read and write; as many as there are processors, at most 8, unless given.
+    device
+        Where the arithmetic is done: cpu, or cuda on a machine that has such an accelerator.
+    allow_nonfinite
+        Merge NaN and infinity as they come; without it they are counted, and refused.
     json
         Print the ledger, every tensor and why, as JSON.
     dry_run
@@ -62,7 +68,15 @@ def command(
     from scionwood.verbs.merge import merge
 
     check_delivery(out, [*models, base], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers)
-    made = merge(models, base=base, method=method, options=options, seed=seed)
+    made = merge(
+        models,
+        base=base,
+        method=method,
+        options=options,
+        seed=seed,
+        device=device,
+        allow_nonfinite=allow_nonfinite,
+    )
     return deliver(
         made,
         out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,7 @@ from scionwood.methods.summary import Sum, Summary
 if TYPE_CHECKING:
     from scionwood.engine.combine import CombinedTensor
 
-__all__ = ["Job"]
+__all__ = ["Job", "check_device"]
 
 T = TypeVar("T")
 
@@ -39,10 +40,11 @@ class Job:
         self.models = tuple(models)
         self.device = device
         self.allow_nonfinite = allow_nonfinite
-        self.nonfinite: dict[str, dict[str, int]] = {}
         self.tensors: list[CombinedTensor] = []
         self._lock = threading.Lock()
         self._prepared = False
+        self._counting = threading.Lock()
+        self._counted = False
 
     def add(self, tensor: CombinedTensor) -> None:
         """Count a tensor in."""
@@ -80,7 +82,7 @@ class Job:
     # NaN and infinity.
 
     def check_finite(self, found: CombinedTensor) -> bool:
-        """Count what is not finite, after a tensor's sum was not: all of it, everywhere, if it is to be refused.
+        """Count what is not finite, in all tensors, after the sum of one was not; refuse it, or warn of it if it is allowed.
 
         Returns:
             True, so that it is asked for once.
@@ -88,23 +90,29 @@ class Job:
         Raises:
             SourceError: there are such numbers, and they are not allowed.
         """
-        if self.allow_nonfinite:
-            self.nonfinite[found.name] = dict(self._count(found))
-            return True
-        if not any(True for _ in self._count(found)):
-            return True  # finite numbers whose sum is not
-        counts = _each(lambda tensor: list(self._count(tensor)), self.tensors)
+        with self._counting:
+            if self._counted:
+                return True
+            if not any(True for _ in self._count(found)):
+                return True  # finite numbers whose sum is not
+            counts = _each(lambda tensor: list(self._count(tensor)), self.tensors)
+            self._counted = True
         problems = [
             f"{tensor.name}: {many:,} in {model}"
             for tensor, each in zip(self.tensors, counts, strict=True)
             for model, many in each
         ]
-        more = len(problems) - MOST_LISTED
-        raise SourceError(
-            f"{len({line.partition(':')[0] for line in problems})} tensors hold NaN or infinity, which a merge would spread.",
-            problems=[*problems[:MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])],
-            hint="leave that model out, or merge them as they are (--allow-nonfinite, allow_nonfinite=True)",
-        )
+        more = [f"… and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
+        number = sum(1 for each in counts if each)
+        message = f"{number} tensor{' holds' if number == 1 else 's hold'} NaN or infinity"
+        if not self.allow_nonfinite:
+            raise SourceError(
+                f"{message}, which a merge would spread.",
+                problems=[*problems[:MOST_LISTED], *more],
+                hint="leave that model out, or merge them as they come (--allow-nonfinite, allow_nonfinite=True)",
+            )
+        warnings.warn("; ".join([f"{message}, merged as they come", *problems[:MOST_LISTED], *more]), stacklevel=2)
+        return True
 
     def _count(self, tensor: CombinedTensor) -> Iterator[tuple[str, int]]:
         for place, source in enumerate(tensor.sources):
@@ -113,6 +121,28 @@ class Job:
                 many += int((~source.read_rows(start, stop).isfinite()).sum())
             if many:
                 yield self.models[place] if place < len(self.models) else f"model {place}", many
+
+
+def check_device(device: str) -> str:
+    """Return the name of a device that is there.
+
+    >>> check_device("cpu")
+    'cpu'
+
+    Raises:
+        MethodError: torch does not know it, or the machine does not have it.
+    """
+    try:
+        kind = torch.device(device).type
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise MethodError(
+            f"{device!r} is no device to compute on: {reason}.", hint="cpu is always there; cuda is a GPU of NVIDIA"
+        ) from None
+    if kind == "meta":
+        raise MethodError("A meta device holds no numbers to compute on.", hint="cpu is always there")
+    return device
 
 
 def _is_common(summary: Summary, tensor: CombinedTensor) -> bool:

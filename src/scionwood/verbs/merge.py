@@ -11,6 +11,7 @@ from torch import nn
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage, Source, installed_versions, parent_of
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.engine.combine import CombinedTensor
+from scionwood.engine.job import Job, check_device
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
@@ -25,6 +26,8 @@ def merge(
     method: str = "linear",
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    device: str = "cpu",
+    allow_nonfinite: bool = False,
 ) -> Checkpoint:
     """Merge models of one shape into one.
 
@@ -38,6 +41,9 @@ def merge(
         method: a method of the family merge.
         options: the method's own options.
         seed: of methods that draw at random.
+        device: where the arithmetic is done: ``cpu``, or an accelerator as torch names it. Sums are made in another
+            order there, so the last bit may differ.
+        allow_nonfinite: merge NaN and infinity as they come, with a warning that counts them; they are refused otherwise.
 
     Returns:
         A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first
@@ -46,7 +52,7 @@ def merge(
     Raises:
         SourceError: a model cannot be read.
         MatchError: the models differ in names or shapes; lists every difference.
-        MethodError: an unknown method or option, a base that is missing or not used, one model under two places.
+        MethodError: an unknown method, option or device, a base that is missing or not used, one model under two places.
 
     Example:
         >>> import torch
@@ -63,6 +69,8 @@ def merge(
     everyone = [*([] if origin is None else [origin]), *opened]
     _check_names(everyone)
     uses_base = record.space == "delta" or "base" in record.inputs
+    names = [*(model.source for model in opened), *([] if origin is None else [origin.source])]
+    job = Job(names, device=check_device(device), allow_nonfinite=allow_nonfinite)
     tensors: dict[str, LazyTensor] = {}
     entries: list[Entry] = []
     for name, kept in everyone[0].tensors.items():
@@ -72,7 +80,7 @@ def merge(
             continue
         own = None if origin is None or not uses_base else _tensor(origin, name)
         inputs = [_tensor(model, name) for model in opened]
-        tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed)
+        tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed, job=job)
         entries.append(Entry(name, "merged", name, "", kept.num_elements))
     _try_on_nothing(function, len(opened), resolved)
     parents = [
