@@ -5,11 +5,13 @@
 
 One vector, a bit mask and a number for each task serve every task almost as its own model does; without data or tuning.
 It needs to be known which task is served: with ``task`` the result is the model of that task, without it the unified
-one, which is too large to serve all. The number is taken of each tensor; the paper takes one of the model.
+one, which is too large to serve all. The number is one for the model, as in the published code; FusionBench adds up the
+means of its tensors, so that small ones count as much as large ones (``scope="means"``).
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,10 +37,15 @@ def _elect(deltas: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     return sign * largest, masks
 
 
-def _lengths(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
+def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
     unified, masks = _elect(deltas)
     task = check_index(options["task"], len(deltas))
-    return magnitudes([deltas[task]], [unified * masks[task]])
+    lengths = magnitudes([deltas[task]], [unified * masks[task]])
+    return lengths / math.prod(found["shape"]) if options["scope"] == "means" else lengths
+
+
+def _scope(options: Mapping[str, Any]) -> Literal["tensor", "model"]:
+    return "tensor" if options["scope"] == "tensor" else "model"
 
 
 @method(
@@ -46,13 +53,16 @@ def _lengths(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping
     scope="element",
     laws={"permutation"},
     paper="2405.17461",
-    summaries=[Sum("lengths", _lengths, when=lambda options: options["task"] is not None)],
+    summaries=[
+        Sum("lengths", _lengths, over=_scope, when=lambda options: options["task"] is not None, needs=("shape",))
+    ],
 )
 def emr(
     deltas: Sequence[Tensor],
     lengths: Tensor | None = None,
     *,
     task: Annotated[int, Finite(at_least=0)] | None = None,
+    scope: Literal["model", "means", "tensor"] = "model",
 ) -> Tensor:
     """Return the unified task vector, or what serves one task.
 
@@ -67,6 +77,7 @@ def emr(
         deltas: the difference of each model to the base.
         lengths: the sum of magnitudes of the task's delta, and of the unified vector where the task's mask is.
         task: which model to serve as, 0 for the first.
+        scope: what the means are of: the model, the model as the sum of the means of its tensors, or each tensor.
 
     Raises:
         MethodError: there is no such task.

@@ -6,7 +6,7 @@ With a base, a and b are the differences to it, and the base is added back. One 
 parts of a tensor have turned by different amounts; it hurts where rows are short and their angles mostly noise. The
 factors are for unit vectors and are applied to vectors as they are. mergekit names its ``nuslerp_row_wise`` by the
 other dimension: with ``nuslerp_flatten: false`` it goes along rows where that is false, and along columns where it is
-true.
+true. A vector turns as one in any case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,8 @@ def _products(pair: Sequence[Tensor], dims: tuple[int, ...], *, keepdim: bool = 
 
 
 def _gram(tensors: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
-    return _products(_pair(tensors, found["base"]), (0, 1) if options["arc"] == "tensor" else (0,))
+    whole = options["arc"] == "tensor" or len(found["shape"]) < 2
+    return _products(_pair(tensors, found["base"]), (0, 1) if whole else (0,))
 
 
 def _factors(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,7 @@ def _factors(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
 @method(
     space="weight",
     scope="row",
-    summaries=[Sum("gram", _gram, when=lambda options: options["arc"] != "row", needs=("base",))],
+    summaries=[Sum("gram", _gram, when=lambda options: options["arc"] != "row", needs=("base", "shape"))],
 )
 def nuslerp(
     tensors: Sequence[Tensor],
