@@ -9,6 +9,7 @@
     │   ├── MatchError     two anatomies do not fit: names the parameter, both shapes, both axes
     │   └── SymmetryError  a permutation of a free axis changed the model's function
     ├── MethodError        an unknown method, an unknown option, a value out of its range
+    ├── RecipeError        a recipe is not YAML, or does not say what can be done: names the line
     └── DependencyError    an optional package is needed and absent: the message ends with the pip line
 
 Every message says what is wrong, where, the nearest right name where there is one, and what to do.
@@ -24,6 +25,7 @@ __all__ = [
     "MatchError",
     "MethodError",
     "OutputError",
+    "RecipeError",
     "ScionwoodError",
     "SourceError",
     "SymmetryError",
@@ -72,6 +74,10 @@ class SymmetryError(AnatomyError):
 
 class MethodError(ScionwoodError):
     """An unknown method, an unknown option, or a value out of its range."""
+
+
+class RecipeError(ScionwoodError):
+    """A recipe cannot be read, or does not say what can be done."""
 
 
 class DependencyError(ScionwoodError):
