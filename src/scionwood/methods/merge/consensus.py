@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["agree", "at_least", "elect", "follow"]
+__all__ = ["agree", "at_least", "divide", "elect", "follow"]
 
 
 def agree(deltas: Sequence[Tensor], weights: Sequence[float], *, normalize: bool) -> Tensor:
@@ -19,7 +19,19 @@ def agree(deltas: Sequence[Tensor], weights: Sequence[float], *, normalize: bool
     """
     weighted = [delta if weight == 1 else delta * weight for delta, weight in zip(deltas, weights, strict=True)]
     total, divisor = follow(weighted, elect(weighted), weights)
-    return total.div_(divisor.masked_fill_(divisor == 0, 1.0)) if normalize else total
+    return divide(total, divisor, weights) if normalize else total
+
+
+def divide(total: Tensor, divisor: Tensor, weights: Sequence[float]) -> Tensor:
+    """Divide a sum, in place, by the weights of what was added up; where that is nothing, by one.
+
+    >>> divide(torch.tensor([3.0, 0.0]), torch.tensor([1.5, 0.0]), [1.0, 0.5])
+    tensor([2., 0.])
+    """
+    if min(weights) > 0:
+        # No sum of weights is smaller than the least: a bound costs a tenth of a mask.
+        return total.div_(divisor.clamp_(min=min(weights)))
+    return total.div_(divisor.masked_fill_(divisor == 0, 1.0))
 
 
 def elect(deltas: Sequence[Tensor]) -> Tensor:

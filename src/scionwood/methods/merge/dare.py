@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from scionwood.methods.merge.consensus import agree
-from scionwood.methods.merge.dropping import l1_factors, magnitudes
+from scionwood.methods.merge.dropping import keep, l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Densities, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
@@ -27,7 +27,7 @@ __all__ = ["dare"]
 
 def _kept(deltas: Sequence[Tensor], uniforms: Iterable[Tensor], densities: Sequence[float]) -> list[Tensor]:
     drawn = zip(deltas, uniforms, densities, strict=True)
-    return [delta * (uniform < density) for delta, uniform, density in drawn]
+    return [keep(delta, uniform, density) for delta, uniform, density in drawn]
 
 
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:

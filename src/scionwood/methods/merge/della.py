@@ -19,8 +19,9 @@ from torch import Tensor
 
 from scionwood.errors import MethodError
 from scionwood.methods.merge.consensus import agree
-from scionwood.methods.merge.dropping import l1_factors, magnitudes
+from scionwood.methods.merge.dropping import keep, l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.ranks import ascending
 from scionwood.methods.merge.weighting import Densities, Shares, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Sum
@@ -32,9 +33,8 @@ def _probabilities(delta: Tensor, density: float, epsilon: float) -> Tensor:
     columns = delta.shape[-1]
     if columns < 2 or density >= 1:
         return torch.full_like(delta, density)
-    order = delta.abs().argsort(stable=True, dim=-1)
-    ramp = torch.linspace(density - epsilon, density + epsilon, columns).expand_as(delta)
-    return torch.empty_like(delta).scatter_(-1, order, ramp)
+    ramp = torch.linspace(density - epsilon, density + epsilon, columns, device=delta.device).expand_as(delta)
+    return torch.empty_like(delta).scatter_(-1, ascending(delta), ramp)
 
 
 def _spread(
@@ -61,7 +61,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mappin
     pairs = _spread(options["density"], options["epsilon"], len(deltas))
     probabilities = [_probabilities(delta, *pair) for delta, pair in zip(deltas, pairs, strict=True)]
     drawn = zip(deltas, probabilities, found["uniforms"], strict=True)
-    return magnitudes(deltas, [delta * (uniform < probability) for delta, probability, uniform in drawn])
+    return magnitudes(deltas, [keep(delta, uniform, probability) for delta, probability, uniform in drawn])
 
 
 @method(
@@ -111,7 +111,7 @@ def della(
     kept = []
     for delta, drawn, factor, pair in zip(deltas, uniforms, factors, pairs, strict=True):
         probability = _probabilities(delta, *pair)
-        chosen = delta * (drawn < probability)
+        chosen = keep(delta, drawn, probability)
         kept.append(chosen.div_(probability) if rescale == "inverse_probability" else chosen.mul_(factor))
     if consensus:
         result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)

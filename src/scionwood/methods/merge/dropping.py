@@ -1,11 +1,22 @@
-"""Dropping entries at random: the rescaling that keeps the sum of magnitudes, as mergekit has it since 0.1.0."""
+"""Dropping entries at random, and the rescaling that keeps the sum of magnitudes, as mergekit has it since 0.1.0."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["l1_factors", "magnitudes"]
+__all__ = ["keep", "l1_factors", "magnitudes"]
+
+
+def keep(delta: Tensor, drawn: Tensor, probability: float | Tensor) -> Tensor:
+    """Return the entries whose number drawn is below their probability, and zero for the others.
+
+    >>> keep(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.9]), 0.5)
+    tensor([1., 0.])
+    """
+    # The sign of the difference as a mask of ones and zeros: a comparison would cost more than all of this.
+    mask = torch.rsub(drawn, probability) if isinstance(probability, float) else probability - drawn
+    return mask.sign_().clamp_(min=0).mul_(delta)
 
 
 def magnitudes(deltas: Sequence[Tensor], kept: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,9 @@ __all__ = ["GRAM", "add_up", "mix"]
 
 
 def _gram(inputs: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> Tensor:
-    flat = torch.stack([tensor.reshape(-1) for tensor in inputs]).double()
+    flat = torch.empty(len(inputs), inputs[0].numel(), dtype=torch.float64, device=inputs[0].device)
+    for row, tensor in zip(flat, inputs, strict=True):
+        row.copy_(tensor.reshape(-1))
     return flat @ flat.T
 
 

@@ -1,4 +1,4 @@
-"""Ranks of numbers that a ``Rank`` does not take as they are: of either sign, or the smallest of them.
+"""Orders of numbers: by rows, and for a ``Rank`` those that it does not take as they are, of either sign or the smallest.
 
 A ``Rank`` finds the k-th largest of non-negative numbers. The number at an index of ascending numbers of either sign is
 the one among the positive parts or, where that is nothing, the one among the negative parts.
@@ -7,9 +7,25 @@ the one among the positive parts or, where that is nothing, the one among the ne
 import torch
 from torch import Tensor
 
-__all__ = ["backwards", "halves", "places", "signed"]
+__all__ = ["ascending", "backwards", "halves", "places", "signed"]
 
 _INFINITY = 0x7F800000
+
+
+def ascending(numbers: Tensor) -> Tensor:
+    """Return for each row the columns by ascending magnitude, equal ones from left to right.
+
+    >>> ascending(torch.tensor([[3.0, -1.0, 2.0, 1.0]]))
+    tensor([[1, 3, 2, 0]])
+    """
+    # Magnitude above, column below: one whole number an entry, and numpy sorts those ten times as fast as torch ranks.
+    columns = torch.arange(numbers.shape[-1], device=numbers.device)
+    keys = (numbers.contiguous().view(torch.int32) & 0x7FFFFFFF).long().bitwise_left_shift_(32).bitwise_or_(columns)
+    if keys.device.type == "cpu":
+        keys.numpy().sort(axis=-1)
+    else:
+        keys = keys.sort(dim=-1).values
+    return keys.bitwise_and_(0xFFFFFFFF)
 
 
 def halves(numbers: Tensor) -> list[Tensor]:

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from scionwood.methods.merge.consensus import elect, follow
+from scionwood.methods.merge.consensus import at_least, elect, follow
+from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Rank, Sum
 
@@ -24,15 +25,15 @@ __all__ = ["sce"]
 
 
 def _variance(deltas: Sequence[Tensor]) -> Tensor:
-    mean = torch.stack(list(deltas)).mean(0)
+    mean = add_up(deltas, [1 / len(deltas)] * len(deltas))
     total = (deltas[0] - mean).square_()
     for delta in deltas[1:]:
         total += (delta - mean).square_()
-    return total / len(deltas)
+    return total.div_(len(deltas))
 
 
 def _varying(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
-    return torch.tensor(0) if options["select_topk"] >= 1 else (_variance(deltas) != 0).sum()
+    return torch.tensor(0) if options["select_topk"] >= 1 else torch.count_nonzero(_variance(deltas))
 
 
 def _spread(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> list[Tensor]:
@@ -46,7 +47,7 @@ def _keep(count: int, found: Mapping[str, Tensor], options: Mapping[str, Any]) -
 def _selected(deltas: Sequence[Tensor], threshold: Tensor) -> Sequence[Tensor]:
     if float(threshold) == 0:
         return deltas
-    mask = _variance(deltas) >= threshold
+    mask = at_least(_variance(deltas), threshold).sign_()
     return [delta * mask for delta in deltas]
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from scionwood.methods.merge.consensus import at_least, elect, follow
+from scionwood.methods.merge.consensus import at_least, divide, elect, follow
 from scionwood.methods.merge.dropping import l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Densities, Weights, spread, spread_weights
@@ -136,5 +136,5 @@ def ties(
         return largest.mul_(signs).mul_(scale)
     result, divisor = follow(voting, signs, spread_weights(weights, len(deltas)))
     if function == "mean":
-        result.div_(divisor.masked_fill_(divisor == 0, 1.0))
+        result = divide(result, divisor, spread_weights(weights, len(deltas)))
     return result if scale == 1.0 else result.mul_(scale)
