@@ -23,6 +23,8 @@ EYE = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 SIX = [[float(row == column) for column in range(6)] for row in range(6)]
 TASKS = [[1, -2, 3, 0.5], [2, 1, -4, 0.5]]
 BALANCE = [[1, -2, 3, 0.5, 0.1], [2, 1, -4, 0.5, 0.2]]
+ROWWISE = [[[1, 0], [5, 0]], [[0, 1], [0, 0]], [[1, 1], [0, 0]]]
+COLUMNWISE = [[[1, 5], [0, 0]], [[0, 0], [1, 0]], [[1, 0], [1, 0]]]
 CORNER = [[1, 0], [0, 1], [1, 1]]
 CASES = [
     ("linear", [A, B], None, HALF, [1.2, 1.0333333, 1.0166667, 0.6666667]),
@@ -108,6 +110,9 @@ CASES = [
     ("robust_weight_signatures", [[1, 0], [2, 3], [5, 1]], [0, 0], {}, [1, 2]),
     ("robust_weight_signatures", [[1, 0], [2, 3], [5, 1]], [0, 0], {"official_scaling": True}, [1, 1]),
     ("robust_weight_signatures", [[0, 0], [2, 3]], [0, 0], {}, [2, 3]),
+    ("robust_weight_signatures", [[1, 0], [2, 3], [5, 1]], [0, 0], {"signature": 1}, [0, 1]),
+    ("robust_weight_signatures", [[1, 0, 0], [2, 3, -1]], [0, 0, 0], {"levels": 2}, [0, 3, -1]),
+    ("robust_weight_signatures", [[1, 0, 0], [2, 3, -1]], [0, 0, 0], {"levels": 5, "signature": 0}, [0, 3, -1]),
     ("emr", TASKS, [0, 0, 0, 0], {}, [2, -2, -4, 0.5]),
     ("emr", TASKS, [0, 0, 0, 0], {"task": 0}, [2.888889, -2.888889, 0, 0.722222]),
     ("emr", TASKS, [0, 0, 0, 0], {"task": 1}, [2.307692, 0, -4.615385, 0.576923]),
@@ -134,6 +139,12 @@ CASES = [
     ("reversible", CORNER, None, {"p": 1, "member": 2}, [1, 1]),
     ("reversible", CORNER, None, {"p": 1, "component": 0}, [1.224745, 1.224745]),
     ("reversible", CORNER, None, {"p": 3, "member": 1}, [0, 1]),
+    ("reversible", CORNER, None, {"p": 1, "center": True}, [7 / 6, 1 / 6]),
+    ("reversible", CORNER, None, {"p": 1, "center": True, "member": 2}, [2 / 3, 2 / 3]),
+    ("reversible", ROWWISE, None, {"p": 1, "granularity": "row"}, [[0.5, 0.5], [5, 0]]),
+    ("reversible", ROWWISE, None, {"p": 1, "granularity": "row", "component": 0}, [[1.224745, 1.224745], [5, 0]]),
+    ("reversible", COLUMNWISE, None, {"p": 1, "granularity": "column"}, [[0.5, 5], [0.5, 0]]),
+    ("reversible", CORNER, None, {"p": 1, "granularity": "column"}, [0.5, 0.5]),
     ("sce", [A, B], ONE, {}, [1.4, 1.3, 1.05, 0.647059]),
     ("sce", [A, B], ONE, {"select_topk": 0.5}, [1.4, 1.3, 1, 1]),
     ("sce", [[1, -1, 2], [-3, 0.5, 2]], [0, 0, 0], {}, [-3, -1, 2]),
@@ -243,6 +254,7 @@ def test_dare_at_full_density_is_task_arithmetic():
         ("metrics_weighted", 2, {"losses": ()}, "0 weights for 2 models"),
         ("metrics_weighted", 2, {"losses": (1, 0)}, "losses"),
         ("robust_weight_signatures", 1, {}, "only one model"),
+        ("robust_weight_signatures", 2, {"signature": 1}, "no model 1 among 1"),
         ("emr", 2, {"task": 2}, "no model 2 among 2"),
         ("tall_mask", 2, {"task": 5}, "no model 5 among 2"),
         ("reversible", 2, {"member": 2}, "no model 2 among 2"),

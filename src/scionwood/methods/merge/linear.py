@@ -5,6 +5,11 @@
 Averaging models that were fine-tuned from one start often beats the best of them; models that never shared a start lie
 in different basins, and their average is worth nothing until they are aligned. Unnormalised, the weights are taken as
 they are.
+
+It is what several recipes come down to: the uniform soup; stochastic weight averaging (arXiv:1803.05407), of the ends
+of cycles; the soup of text-embedding models (KaLM-Embedding-V2, arXiv:2506.20923), which must share their start since
+embedding spaces are defined up to a rotation; the average of runs at several image resolutions (MindVL), which must
+have position tables of one size. Statistics of batch normalisation must be measured anew after any of them.
 """
 
 from collections.abc import Sequence
