@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from scionwood.engine.job import Job, check_device
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
+from scionwood.verbs.adapter import merge_adapters
+from scionwood.verbs.tokenizer import Aligned, align_vocabularies
+from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 
 __all__ = ["merge"]
 
@@ -28,6 +32,10 @@ def merge(
     seed: int = 0,
     device: str = "cpu",
     allow_nonfinite: bool = False,
+    tokenizer: Source | None = None,
+    pad_to_multiple_of: int | None = None,
+    merge_space: str | None = None,
+    rank: int | None = None,
 ) -> Checkpoint:
     """Merge models of one shape into one.
 
@@ -44,10 +52,15 @@ def merge(
         device: where the arithmetic is done: ``cpu``, or an accelerator as torch names it. Sums are made in another
             order there, so the last bit may differ.
         allow_nonfinite: merge NaN and infinity as they come, with a warning that counts them; they are refused otherwise.
+        tokenizer: for models with different vocabularies: ``union`` of them, the ``base``'s (the first model's without a
+            base), or the model whose tokenizer it is. Every model is given a row for every token of it.
+        pad_to_multiple_of: with a tokenizer, the number of rows is brought up to a multiple of it.
+        merge_space: for PEFT adapters, what of them is merged: ``product``, ``factors`` or ``weight``.
+        rank: for PEFT adapters, of the merged one.
 
     Returns:
         A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first
-        model's.
+        model's. Where all models are adapters, it is an adapter; with a base, the model with the merged adapter on it.
 
     Raises:
         SourceError: a model cannot be read.
@@ -63,9 +76,28 @@ def merge(
     function = registry.load(method, family="merge")
     record = Record.of(function)
     resolved = resolve(function, dict(options or {}))
-    _check_request(models, base, record)
+    _check_models(models)
     opened = [open_checkpoint(model) for model in models]
     origin = None if base is None else open_checkpoint(base)
+    if any(model.is_adapter for model in (*opened, *([] if origin is None else [origin]))):
+        _check_adapters(opened, origin, tokenizer)
+        return merge_adapters(
+            opened,
+            merge=functools.partial(merge, device=device, allow_nonfinite=allow_nonfinite),
+            base=origin,
+            method=method,
+            options=options,
+            seed=seed,
+            merge_space=merge_space,
+            rank=rank,
+        )
+    _check_request(record, origin, tokenizer, for_tokens=pad_to_multiple_of, for_adapters=merge_space or rank)
+    given = [origin, *opened]
+    aligned: Aligned | None = None
+    if tokenizer is not None:
+        source = tokenizer if tokenizer in ("union", "base") else _among(opened, origin, tokenizer)
+        aligned = align_vocabularies(opened, origin, source=source, pad_to_multiple_of=pad_to_multiple_of)
+        opened, origin = list(aligned.models), aligned.base
     everyone = [*([] if origin is None else [origin]), *opened]
     _check_names(everyone)
     uses_base = record.space == "delta" or "base" in record.inputs
@@ -81,14 +113,19 @@ def merge(
         own = None if origin is None or not uses_base else _tensor(origin, name)
         inputs = [_tensor(model, name) for model in opened]
         tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed, job=job)
-        entries.append(Entry(name, "merged", name, "", kept.num_elements))
+        told = aligned.details.get(name, "") if aligned is not None else ""
+        entries.append(Entry(name, "merged", name, told, kept.num_elements))
     _try_on_nothing(function, len(opened), resolved)
     parents = [
-        *([] if origin is None else [parent_of(origin, "base")]),
-        *(parent_of(model, "model") for model in opened),
+        *([] if given[0] is None else [parent_of(given[0], "base")]),
+        *(parent_of(model, "model") for model in given[1:] if model is not None),
     ]
     recipe = {"verb": "merge", "method": record.name, "models": [model.source for model in opened]}
     recipe |= {} if origin is None else {"base": origin.source}
+    if tokenizer is not None:
+        recipe["tokenizer"] = tokenizer.source if isinstance(tokenizer, Checkpoint) else str(tokenizer)
+        recipe |= {} if pad_to_multiple_of is None else {"pad_to_multiple_of": pad_to_multiple_of}
+    recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
     recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
     return dataclasses.replace(
         everyone[0],
@@ -101,18 +138,52 @@ def merge(
     )
 
 
-def _check_request(models: Sequence[Any], base: Any, record: Record) -> None:
-    problems = []
+def _check_models(models: Sequence[Any]) -> None:
+    named = [model for model in models if isinstance(model, str)]
+    problems = [f"{name} is given twice" for name in dict.fromkeys(named) if named.count(name) > 1]
     if not models:
         problems.append("there are no models to merge")
-    if (record.space == "delta" or "base" in record.needs) and base is None:
-        problems.append(f"{record.name} merges differences to a base, and no base is given")
-    if base is not None and record.space != "delta" and "base" not in record.inputs:
-        problems.append(f"{record.name} does not use a base: name it among the models, or leave it out")
-    named = [model for model in models if isinstance(model, str)]
-    problems += [f"{name} is given twice" for name in dict.fromkeys(named) if named.count(name) > 1]
     if problems:
         raise MethodError("This merge cannot be done.", problems=problems)
+
+
+def _check_request(
+    record: Record, base: Checkpoint | None, tokenizer: object, *, for_tokens: object, for_adapters: object
+) -> None:
+    problems = []
+    if (record.space == "delta" or "base" in record.needs) and base is None:
+        problems.append(f"{record.name} merges differences to a base, and no base is given")
+    if base is not None and record.space != "delta" and "base" not in record.inputs and tokenizer is None:
+        problems.append(f"{record.name} does not use a base: name it among the models, or leave it out")
+    if for_tokens is not None and tokenizer is None:
+        problems.append("rows are brought up to a multiple only where a tokenizer is asked for")
+    if for_adapters is not None:
+        problems.append("merge_space and rank are for PEFT adapters, and the models are none")
+    if problems:
+        raise MethodError("This merge cannot be done.", problems=problems)
+
+
+def _check_adapters(models: Sequence[Checkpoint], base: Checkpoint | None, tokenizer: object) -> None:
+    whole = [model.source for model in models if not model.is_adapter]
+    problems = [f"{source} is a whole model" for source in whole]
+    problems += [f"{model.source} is a PEFT adapter" for model in models if whole and model.is_adapter]
+    if base is not None and base.is_adapter:
+        problems.append(f"the base {base.source} is a PEFT adapter")
+    if tokenizer is not None:
+        problems.append("a tokenizer is for whole models")
+    if problems:
+        raise MethodError(
+            "Adapters are merged with adapters, and whole models with whole models.",
+            problems=problems,
+            hint="scionwood.apply_adapter puts an adapter on its model, and makes it a whole one.",
+        )
+
+
+def _among(models: Sequence[Checkpoint], base: Checkpoint | None, wanted: Source) -> Checkpoint:
+    """The model that is meant, if it is one of those that are merged; else that model, opened."""
+    found = open_checkpoint(wanted)
+    known = [*models, *([] if base is None else [base])]
+    return next((model for model in known if model is found or (model.files and model.source == found.source)), found)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> LazyTensor:
@@ -125,11 +196,13 @@ def _check_names(checkpoints: Sequence[Checkpoint]) -> None:
     first = checkpoints[0]
     names = dict.fromkeys(name for checkpoint in checkpoints for name in checkpoint)
     problems = []
+    differing: set[str] = set()
     for name in names:
         holders = [checkpoint for checkpoint in checkpoints if name in checkpoint]
         if len(holders) < len(checkpoints):
             missing = ", ".join(checkpoint.source for checkpoint in checkpoints if name not in checkpoint)
             problems.append(f"{name} is not in {missing}")
+            differing.add(name)
             continue
         shapes = {tuple(_tensor(checkpoint, name).shape) for checkpoint in checkpoints}
         if len(shapes) > 1:
@@ -137,12 +210,17 @@ def _check_names(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{list(_tensor(checkpoint, name).shape)} in {checkpoint.source}" for checkpoint in checkpoints
             )
             problems.append(f"{name}: {listed}")
+            differing.add(name)
     if problems:
         rest = [f"… and {len(problems) - 20} more"] if len(problems) > 20 else []
+        of_tokens = {name for checkpoint in checkpoints for name in vocabulary_tensors(checkpoint)}
+        hint = "models that are merged must have the same tensors; select or grow makes one shape of another"
+        if differing <= of_tokens:
+            hint = "their vocabularies differ: a tokenizer (--tokenizer union) gives every model a row for every token"
         raise MatchError(
             f"The models cannot be merged with {first.source}: they differ in {len(problems)} tensors.",
             problems=[*problems[:20], *rest],
-            hint="models that are merged must have the same tensors; select or grow makes one shape of another",
+            hint=hint,
         )
 
 
