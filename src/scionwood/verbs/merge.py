@@ -95,8 +95,12 @@ def merge(
     given = [origin, *opened]
     aligned: Aligned | None = None
     if tokenizer is not None:
-        source = tokenizer if tokenizer in ("union", "base") else _among(opened, origin, tokenizer)
-        aligned = align_vocabularies(opened, origin, source=source, pad_to_multiple_of=pad_to_multiple_of)
+        aligned = align_vocabularies(
+            opened,
+            origin,
+            source="union" if tokenizer == "union" else "base" if tokenizer == "base" else _among(given, tokenizer),
+            pad_to_multiple_of=pad_to_multiple_of,
+        )
         opened, origin = list(aligned.models), aligned.base
     everyone = [*([] if origin is None else [origin]), *opened]
     _check_names(everyone)
@@ -179,11 +183,11 @@ def _check_adapters(models: Sequence[Checkpoint], base: Checkpoint | None, token
         )
 
 
-def _among(models: Sequence[Checkpoint], base: Checkpoint | None, wanted: Source) -> Checkpoint:
+def _among(models: Sequence[Checkpoint | None], wanted: Source) -> Checkpoint:
     """The model that is meant, if it is one of those that are merged; else that model, opened."""
     found = open_checkpoint(wanted)
-    known = [*models, *([] if base is None else [base])]
-    return next((model for model in known if model is found or (model.files and model.source == found.source)), found)
+    same = (each for each in models if each is not None and each.files and each.source == found.source)
+    return next(same, found)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> LazyTensor:
