@@ -120,6 +120,8 @@ CASES = [
     ("tall_mask", TASKS, [0, 0, 0, 0], {}, [3, -1, -1, 1]),
     ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "task": 0}, [0, -1, 0, 0]),
     ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "task": 1}, [3, 0, -1, 0]),
+    # Of the thresholds each is for its task: the first reaches everything, the second two entries.
+    ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": (0, 1)}, [3, 0, -1, 0]),
     ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "min_tasks": 1}, [3, -1, -1, 0]),
     ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1}, [0, 0, 0, 0]),
     ("tall_mask", TASKS, [0, 0, 0, 0], {"threshold": 1, "min_tasks": 0, "scale": 0.5}, [1.5, -0.5, -0.5, 0.5]),
@@ -257,6 +259,7 @@ def test_dare_at_full_density_is_task_arithmetic():
         ("robust_weight_signatures", 2, {"signature": 1}, "no model 1 among 1"),
         ("emr", 2, {"task": 2}, "no model 2 among 2"),
         ("tall_mask", 2, {"task": 5}, "no model 5 among 2"),
+        ("tall_mask", 2, {"threshold": (1, 1, 1)}, "3 thresholds for 2 models"),
         ("reversible", 2, {"member": 2}, "no model 2 among 2"),
         ("reversible", 2, {"component": 2}, "no model 2 among 2"),
         ("final_checkpoints", 2, {"scheme": "decay"}, "belong together"),

@@ -7,7 +7,7 @@ makes task vectors overlap less before they are added, or elected over (``consen
 after long continued training the variance of the rescaled entries destroys the model.
 
 The paper divides by the density. mergekit, since 0.1.0, scales so that the sum of magnitudes stays what it was:
-``rescale="l1"``.
+``rescale="l1"``. The paper's variant that drops the smallest entries instead is ``breadcrumbs`` with gamma 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

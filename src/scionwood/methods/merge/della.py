@@ -5,7 +5,7 @@
 
 and what is left is merged by elected signs, as in TIES. The expectation is the task vector, as in DARE, and what is
 likely noise goes first. It hurts as DARE does: where deltas are large, and where rows are so short that ranks say
-little. A vector is one row.
+little. A vector is one row, and rows are of the last dimension; mergekit ranks those of more than two along the second.
 
 mergekit, since 0.1.0, does not divide by p but keeps the sum of magnitudes (``rescale="l1"``): that favours large
 entries.

@@ -6,7 +6,8 @@ With a base, a and b are the differences to it, and the base is added back. One 
 parts of a tensor have turned by different amounts; it hurts where rows are short and their angles mostly noise. The
 factors are for unit vectors and are applied to vectors as they are. mergekit names its ``nuslerp_row_wise`` by the
 other dimension: with ``nuslerp_flatten: false`` it goes along rows where that is false, and along columns where it is
-true. A vector turns as one in any case.
+true. A vector turns as one in any case; a tensor of more dimensions is a matrix of its last, whose columns mergekit cuts
+finer.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,8 @@
 
 Each tensor is one vector. The factors are for unit vectors and are applied to the tensors as they are, so that where
 their lengths differ the length of the result is not their mean. Nearly parallel tensors (|cos W| > 0.9995) are
-interpolated linearly.
+interpolated linearly, and so are opposite ones, between which every arc is as short as any other. It helps where a
+straight line would shorten the weights; fine-tunings of one start are so nearly parallel that it is a straight line.
 """
 
 import math
