@@ -1,10 +1,11 @@
-"""Karcher mean: the point on the sphere that is nearest to all models, at their mean length (mergekit, 2025).
+"""Karcher mean: the point on the sphere nearest to all models, at their mean length (2025, arXiv:2603.04972).
 
     u <- exp_u( mean_i log_u(theta_i / |theta_i|) )   until the step is below ``tol``;   theta = mean_i |theta_i| * u
 
 It is what slerp at one half is for two models, for any number. Every step stays in the span of the models, so one pass
-over the tensors (their Gram matrix) is all that is read; the iteration runs on one number for each model. Models are
-alike in it: there are no weights. Where their directions cancel, as those of two opposite models do, there is no
+over the tensors (their Gram matrix) is all that is read; the iteration runs on one number for each model. It
+helps where models point to different sides, whose straight mean would be too short; it hurts where one of them is worse
+than the others, since there are no weights. Where directions cancel, as those of two opposite models do, there is no
 nearest point: it starts from the first model and stays near it.
 """
 
@@ -20,7 +21,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["karcher"]
 
 
-@method(space="weight", scope="element", laws={"permutation"}, summaries=[GRAM])
+@method(space="weight", scope="element", laws={"permutation"}, paper="2603.04972", summaries=[GRAM])
 def karcher(
     tensors: Sequence[Tensor],
     gram: Tensor,

@@ -5,7 +5,8 @@
 
 with u_i = theta_i / |theta_i|; with a base, theta_i are the differences to it, and the base is added back. Unlike the
 Karcher mean it does not iterate. Opposite directions have no mean direction: two of them are averaged, more are an
-error. Where no model differs from the base the result is the base; mergekit refuses that for three or more.
+error. Where no model differs from the base the result is the base; mergekit refuses that for three or more. It hurts
+where models are long in different places: all that counts of a tensor is its direction, however far it moved.
 """
 
 from collections.abc import Mapping, Sequence

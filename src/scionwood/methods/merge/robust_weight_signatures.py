@@ -8,6 +8,7 @@ beyond the usual one, orthogonal to it, is the signature of the corruption; it c
 ``alpha`` negated). The paper patches the few shallowest layers, and takes the mean of the robust models' batch
 statistics: choose the tensors for that.
 
+It hurts where robust and usual training went different ways from the start: most of what they learned is then orthogonal.
 With ``signature`` the result is the base plus one signature alone: to store, in few ``levels`` if asked, and to patch
 another model by, as ``linear`` does with weights 1, 1 and -1 for that model, this result and the base.
 

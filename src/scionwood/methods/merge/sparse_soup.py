@@ -2,8 +2,9 @@
 
     theta = mask * sum_i w_i theta_i / sum_i w_i,   mask where theta_i is not zero
 
-Models that were pruned once and retrained several times average without losing their sparsity. Models of different
-masks do: an entry is zero in the average only where it is zero in all. So different masks are refused, unless
+Models that were pruned once and retrained several times average without losing their sparsity, and better than any of
+them alone; the average is then pruned further. Retrainings that went far apart hurt, as in any soup. Models of
+different masks do lose their sparsity: an entry is zero in the average only where it is zero in all. So different masks are refused, unless
 ``masks`` says what is wanted: ``union`` keeps what any model has, ``intersection`` what all have, ``last`` the entries
 of the last one, as the published code does.
 """

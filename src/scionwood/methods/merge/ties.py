@@ -4,7 +4,8 @@
     elect   the sign of the weighted sum, element by element
     merge   the weighted mean of the kept deltas that have the elected sign; or their sum, or the largest of them
 
-It helps where many task vectors interfere; with two similar models it is close to their average. Magnitudes at the
+It helps where many task vectors interfere; with two similar models it is close to their average. It hurts where tasks
+need small changes everywhere, which trimming drops, and where a few large models outvote the rest. Magnitudes at the
 threshold are all kept: bf16 checkpoints have few distinct ones, and any other rule would have to pick among them by
 position.
 
