@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,11 +21,12 @@ from scionwood.checkpoint import (
     parent_of,
 )
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, nearest
 from scionwood.verbs.adapter.lora import Adapter, LowRank, read_adapter
 from scionwood.verbs.adapter.product import adapted, adapted_bias
 
-__all__ = ["apply_adapter"]
+__all__ = ["apart", "apply_adapter", "with_head"]
 
 
 def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None = None) -> Checkpoint:
@@ -55,13 +57,14 @@ def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None =
         tensor([[2., 4.],
                 [0., 0.]])
     """
-    base = open_checkpoint(model)
+    given = open_checkpoint(model)
+    base = with_head(given)
     read = read_adapter(open_checkpoint(adapter))
-    names = _Names(base, read)
-    targets = _targets(base, read, names)
-    tensors, ties, untied = _untied(base, targets)
+    targets = _targets(base, read, _Names(base, read))
+    untied = {alias: name for alias, name in base.ties.items() if alias in targets or name in targets}
+    base = apart(base, untied) if untied else given
+    tensors = dict(base.tensors)
     entries: dict[str, Entry] = {}
-    config = base.config
     for name, (whole, product) in targets.items():
         own = tensors[name]
         kept = dtype or own.dtype
@@ -73,27 +76,51 @@ def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None =
         else:
             tensors[name] = adapted(weight, product, kept)
         details = [*(["saved whole by the adapter"] if whole is not None else []), *_described(product)]
-        details += ["no longer tied"] if name in untied else []
+        details += ["no longer tied"] if name in (*untied, *untied.values()) else []
         entries[name] = Entry(name, "adapted", name, ", ".join(details), tensors[name].num_elements)
     for name, tensor in tensors.items():
         entries.setdefault(name, Entry(name, "copied", name, "", tensor.num_elements))
-    if untied and config is not None:
-        config = {**config, "tie_word_embeddings": False}
     return replace(
         base,
         tensors=tensors,
-        ties=ties,
-        config=config,
         source=f"{base.source}+{read.checkpoint.source}",
         revision=None,
         lineage=Lineage(
-            {"verb": "apply_adapter", "model": base.source, "adapter": read.checkpoint.source},
+            {"verb": "apply_adapter", "model": told(given), "adapter": told(read.checkpoint)},
             (parent_of(base, "base"), parent_of(read.checkpoint, "adapter")),
             None,
             installed_versions(),
         ),
         ledger=Ledger(entries[name] for name in tensors),
         origin=None,
+    )
+
+
+_HEAD = "lm_head.weight"
+_EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings)\.weight$")
+_WITH_HEAD = re.compile(r"ForCausalLM|LMHeadModel")
+
+
+def with_head(base: Checkpoint) -> Checkpoint:
+    """Name the head of a language model that is stored without one: it is the embedding, and may have to part from it."""
+    architectures = (base.config or {}).get("architectures") or []
+    embeddings = [name for name in base.tensors if _EMBEDDING.search(name)]
+    has_head = any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in base)
+    if has_head or len(embeddings) != 1 or not any(_WITH_HEAD.search(str(name)) for name in architectures):
+        return base
+    return replace(base, ties={**base.ties, _HEAD: embeddings[0]})
+
+
+def apart(checkpoint: Checkpoint, aliases: Collection[str]) -> Checkpoint:
+    """Store tied tensors each by itself, and say so in the config."""
+    own = {
+        alias: checkpoint.tensors[checkpoint.ties[alias]].named(alias) for alias in checkpoint.ties if alias in aliases
+    }
+    return replace(
+        checkpoint,
+        tensors={**checkpoint.tensors, **own},
+        ties={alias: name for alias, name in checkpoint.ties.items() if alias not in own},
+        config=None if checkpoint.config is None else {**checkpoint.config, "tie_word_embeddings": False},
     )
 
 
@@ -163,18 +190,6 @@ def _targets(base: Checkpoint, adapter: Adapter, names: _Names) -> Targets:
             ),
         )
     return targets
-
-
-def _untied(base: Checkpoint, targets: Targets) -> tuple[dict[str, LazyTensor], dict[str, str], set[str]]:
-    """The model's tensors with those apart that were one and no longer are, and the ties that are left."""
-    tensors, ties = dict(base.tensors), dict(base.ties)
-    untied: set[str] = set()
-    for alias, name in base.ties.items():
-        if alias in targets or name in targets:
-            tensors[alias] = base.tensors[name].named(alias)
-            del ties[alias]
-            untied |= {alias, name}
-    return tensors, ties, untied
 
 
 def _described(product: LowRank | None) -> list[str]:

@@ -22,10 +22,11 @@ from scionwood.checkpoint import (
     installed_versions,
     parent_of,
 )
+from scionwood.checkpoint.parent import told
 from scionwood.methods import registry
 from scionwood.methods.merge.whole import merge_tensors
 from scionwood.methods.record import Record, resolve
-from scionwood.verbs.adapter.apply import apply_adapter
+from scionwood.verbs.adapter.apply import apart, apply_adapter, with_head
 from scionwood.verbs.adapter.factor import compressed, truncated
 from scionwood.verbs.adapter.fit import by_module, check_fit, check_request
 from scionwood.verbs.adapter.lora import PREFIX, Adapter, LowRank, read_adapter
@@ -100,7 +101,7 @@ def merge_adapters(
         shares = _shares(function, len(read), resolved)
         made = _of_products(read, again, rank) if shares is None else _side_by_side(read, shares, rank)
     _add_plain(made, read, again)
-    recipe = {"verb": "merge", "method": Record.of(function).name, "models": [own.source for own in adapters]}
+    recipe = {"verb": "merge", "method": Record.of(function).name, "models": [told(own) for own in adapters]}
     recipe |= {"merge_space": space} | ({} if rank is None else {"rank": rank})
     recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
     first = adapters[0]
@@ -162,6 +163,10 @@ class _Made:
 def _on_base(base: Checkpoint, adapters: Sequence[Checkpoint], again: _Again) -> Checkpoint:
     """Merge the base with each adapter on it; float32 in between, so that small differences are not rounded away."""
     models = [apply_adapter(base, adapter, dtype=torch.float32) for adapter in adapters]
+    named = with_head(base)
+    untied = {alias for alias in named.ties if any(alias in model.tensors for model in models)}
+    if untied:
+        base, models = apart(named, untied), [apart(with_head(model), untied) for model in models]
     made = again.of(models, base if again.with_base else None)
     kept = {name: base.tensors[base.ties.get(name, name)].dtype for name in made.tensors}
     tensors = {
