@@ -1,11 +1,13 @@
 """A checkpoint as the parent of another."""
 
+from typing import Any
+
 from scionwood.checkpoint.card import parent_license
 from scionwood.checkpoint.checkpoint import Checkpoint
 from scionwood.checkpoint.digest import digest
 from scionwood.checkpoint.lineage import Parent
 
-__all__ = ["parent_of"]
+__all__ = ["parent_of", "told"]
 
 
 def parent_of(checkpoint: Checkpoint, role: str | None = None) -> Parent:
@@ -30,3 +32,16 @@ def parent_of(checkpoint: Checkpoint, role: str | None = None) -> Parent:
         license=parent_license(checkpoint.origin.folder if checkpoint.origin else None),
         lineage=checkpoint.lineage,
     )
+
+
+def told(checkpoint: Checkpoint) -> str | dict[str, Any]:
+    """Return how a recipe tells what it is made from: a name that opens it again, or the recipe that makes it again.
+
+    >>> from scionwood.checkpoint import open
+    >>> told(open({}))
+    'memory'
+    """
+    lineage = checkpoint.lineage
+    if checkpoint.files or lineage is None or "verb" not in lineage.recipe:
+        return f"{checkpoint.source}@{checkpoint.revision}" if checkpoint.revision else checkpoint.source
+    return {**lineage.recipe, **({} if lineage.seed is None else {"seed": lineage.seed})}

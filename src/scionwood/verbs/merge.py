@@ -11,6 +11,7 @@ from torch import nn
 
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage, Source, installed_versions, parent_of
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.parent import told
 from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.job import Job, check_device
 from scionwood.errors import MatchError, MethodError
@@ -117,19 +118,21 @@ def merge(
         own = None if origin is None or not uses_base else _tensor(origin, name)
         inputs = [_tensor(model, name) for model in opened]
         tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed, job=job)
-        told = aligned.details.get(name, "") if aligned is not None else ""
-        entries.append(Entry(name, "merged", name, told, kept.num_elements))
+        detail = aligned.details.get(name, "") if aligned is not None else ""
+        entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     _try_on_nothing(function, len(opened), resolved)
     parents = [
         *([] if given[0] is None else [parent_of(given[0], "base")]),
         *(parent_of(model, "model") for model in given[1:] if model is not None),
     ]
-    recipe = {"verb": "merge", "method": record.name, "models": [model.source for model in opened]}
-    recipe |= {} if origin is None else {"base": origin.source}
+    recipe: dict[str, Any] = {"verb": "merge", "method": record.name}
+    recipe |= {"models": [told(model) for model in given[1:] if model is not None]}
+    recipe |= {} if given[0] is None else {"base": told(given[0])}
     if tokenizer is not None:
         recipe["tokenizer"] = tokenizer.source if isinstance(tokenizer, Checkpoint) else str(tokenizer)
         recipe |= {} if pad_to_multiple_of is None else {"pad_to_multiple_of": pad_to_multiple_of}
     recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
+    recipe |= {"allow_nonfinite": True} if allow_nonfinite else {}
     recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
     return dataclasses.replace(
         everyone[0],

@@ -23,6 +23,7 @@ from scionwood.checkpoint import (
     parent_of,
 )
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
@@ -114,7 +115,7 @@ def select(
     choices = Choices(pair, function, resolved, seed, importance, rescale=rescale == "variance")
     maker = Maker(checkpoint, pair, choices, read, layout_of(smaller), FreshWeights(smaller, seed), smaller)
     tensors, ledger = maker.make()
-    recipe: dict[str, Any] = {"verb": "select", "source": checkpoint.source, "like": _told(like), "set": set}
+    recipe: dict[str, Any] = {"verb": "select", "source": told(checkpoint), "like": _told(like), "set": set}
     recipe |= {
         "method": choices.record.name.removeprefix("select."),
         "options": resolved,
