@@ -24,6 +24,7 @@ from scionwood.checkpoint import (
     Ledger,
     Lineage,
     Parent,
+    Progress,
     digest,
     lineage,
     open,
@@ -306,18 +307,21 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path: Path) -> None:
     out.unlink()
 
 
-def test_progress_counts_every_byte_in_the_callers_thread(folder: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int, str]] = []
+def test_progress_counts_every_byte_and_tensor_in_the_callers_thread(folder: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
     threads: set[int] = set()
 
-    def progress(done: int, total: int, name: str) -> None:
-        seen.append((done, total, name))
+    def progress(state: Progress) -> None:
+        seen.append(state)
         threads.add(threading.get_ident())
 
     write(open(folder), tmp_path / "out", progress=progress)
-    assert seen[-1][:2] == (296, 296)
-    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
-    assert {name for _, _, name in seen} == set(open(folder))
+    assert seen[-1][:4] == (296, 296, 6, 6)
+    for field in ("bytes_done", "tensors_done"):
+        counts = [getattr(state, field) for state in seen]
+        assert counts == sorted(counts)
+    assert {state.tensor for state in seen} == set(open(folder))
+    assert {state.tensors_before for state in seen} == {0}
     assert threads == {threading.get_ident()}
 
 

@@ -148,6 +148,7 @@ class Run:
 
 
 def _run(arguments: list[str], log: str, pause: float | None, largest_file: int | None) -> None:
+    from scionwood.checkpoint import Progress
     from scionwood.cli import _progress
 
     for number, name in ((1, "out"), (2, "err")):
@@ -158,9 +159,9 @@ def _run(arguments: list[str], log: str, pause: float | None, largest_file: int 
     sys.argv = ["scionwood", *arguments]
 
     class Slow(_progress.WriteProgress):
-        def __call__(self, done: int, total: int, tensor: str = "") -> None:
+        def __call__(self, state: Progress) -> None:
             (Path(log) / "writing").touch()
-            if done < total:
+            if state.bytes_done < state.bytes_total:
                 time.sleep(pause or 0)
 
     if pause is not None:

@@ -1,6 +1,7 @@
 """A run that is stopped, or not alone: the name holds nothing or the whole, and the next run succeeds."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.bench import SMALLER, Run, scionwood, snapshot
+from tests.faults.bench import SMALLER, Run, scionwood
 
 Start = Callable[..., Run]
 
@@ -37,40 +38,51 @@ def start(models: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_a_run_that_is_stopped_leaves_nothing(start: Start, tmp_path: Path, number: int, code: int, word: str) -> None:
+def test_a_run_that_is_stopped_says_what_it_keeps(
+    start: Start, models: Path, tmp_path: Path, number: int, code: int, word: str
+) -> None:
     run = start(pause=60)
-    assert not (tmp_path / "student").exists()
-    assert [name for name in os.listdir(tmp_path) if name.startswith(".student.part-")]
+    part = tmp_path / ".student.part"
+    assert os.listdir(tmp_path) == [part.name]
     assert run.process.pid is not None
     os.kill(run.process.pid, number)
     outcome = run.outcome()
-    assert (outcome.code, outcome.out, outcome.err) == (code, "", f"error: {word}\n")
-    assert list(tmp_path.iterdir()) == []
+    assert (outcome.code, outcome.out) == (code, "")
+    error, hint = outcome.err.splitlines()
+    assert error == f"error: {word}"
+    found = re.fullmatch(
+        rf"hint: (\d+ of \d+ tensors) are finished and kept in {part}; the same command resumes.", hint
+    )
+    assert found, hint
+    assert os.listdir(tmp_path) == [part.name]
+    outcome = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student")
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"resuming: {found[1]} are done\n")
+    assert os.listdir(tmp_path) == ["student"]
 
 
 def test_a_run_that_is_killed_does_not_confuse_the_next_one(start: Start, models: Path, tmp_path: Path) -> None:
     run = start(pause=60)
     run.process.kill()
     assert run.outcome().code == -signal.SIGKILL
-    left = os.listdir(tmp_path)
-    assert "student" not in left
-    assert len(left) == 1, "its part is still there"
-    outcome = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student")
+    assert os.listdir(tmp_path) == [".student.part"]
+    outcome = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student", "--restart")
     assert outcome.code == 0, outcome.err
-    assert os.listdir(tmp_path) == ["student"], "and is cleaned up by the next run"
+    assert "resuming" not in outcome.err
+    assert os.listdir(tmp_path) == ["student"]
 
 
-def test_of_two_runs_into_one_place_one_wins_and_the_other_says_so(start: Start, models: Path, tmp_path: Path) -> None:
-    run = start(pause=0.15)
-    faster = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student")
-    assert faster.code == 0, faster.err
-    before = snapshot(tmp_path / "student")
-    slower = run.outcome()
-    assert (slower.code, slower.out) == (2, "")
-    assert slower.err == (
-        f"error: The output {tmp_path / 'student'} was made by another process in the meantime, and is left as it is.\n"
+def test_of_two_runs_into_one_place_the_second_is_refused(start: Start, models: Path, tmp_path: Path) -> None:
+    run = start(pause=0.05)
+    before = os.listdir(tmp_path)
+    second = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student")
+    assert os.listdir(tmp_path) == before
+    assert (second.code, second.out) == (2, "")
+    assert second.err == (
+        f"error: The output {tmp_path / 'student'} is being written by process {run.process.pid}.\n"
+        "hint: Wait until it is done, or write to another name.\n"
     )
-    assert snapshot(tmp_path / "student") == before
+    assert run.outcome().code == 0, "the first is not disturbed"
     assert os.listdir(tmp_path) == ["student"]
 
 

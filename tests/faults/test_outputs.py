@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import errno
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -148,19 +149,29 @@ def test_a_disk_with_too_little_space(models: Path, tmp_path: Path, monkeypatch:
 
 
 def test_a_disk_that_fills_up_all_the_same(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was finished stays, and is gone on with once there is space."""
     written: list[int] = []
     pwrite = os.pwrite
 
     def filling(descriptor: int, data: bytes, offset: int) -> int:
         written.append(len(data))
-        if len(written) > 3:
+        if len(written) > 8:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return pwrite(descriptor, data, offset)
 
-    monkeypatch.setattr(os, "pwrite", filling)
-    flags = ["select", models / "teacher", *SMALLER, "--out", tmp_path / "student"]
-    refused(tmp_path, *flags, words=["the disk is full", "nothing is left under its name", "Free some space"])
-    assert len(written) > 3
+    flags = ["select", models / "teacher", *SMALLER, "--out"]
+    assert scionwood(*flags, tmp_path / "unbroken" / "student").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", filling)
+        said = is_one_message(scionwood(*flags, tmp_path / "student"), ["the disk is full", "Free some space"])
+    assert "nothing is left under its name" in said
+    assert re.search(r"\d+ of \d+ tensors are finished and kept in .*student.part; the same command resumes", said)
+    assert sorted(os.listdir(tmp_path)) == [".student.part", "unbroken"]
+    outcome = scionwood(*flags, tmp_path / "student")
+    assert outcome.code == 0
+    assert re.match(r"resuming: \d+ of \d+ tensors are done\n", outcome.err)
+    assert sorted(os.listdir(tmp_path)) == ["student", "unbroken"]
+    assert snapshot(tmp_path / "student") == snapshot(tmp_path / "unbroken" / "student")
 
 
 def test_a_process_that_may_not_write_so_much(

@@ -9,7 +9,8 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
 ``checkpoint``     the checkpoint
 ``open``           what can be opened: folders (``folder``), safetensors (``header``), torch files (``torch_file``),
                    hub ids (``hub``), modules and state dicts (``memory``)
-``write``          ``plan`` of the files, ``stream`` of the tiles, ``staging`` of the output, the model ``card``
+``write``          ``plan`` of the files, ``stream`` of the tiles, ``staging`` of the output, the model ``card``; the
+                   ``journal`` of what is done and the ``inputs`` it was done from, for a run to be gone on with
 ``digest``         which weights these are
 ``lineage``        where they came from; ``parent`` makes the link
 ``ledger``         what was done to every tensor

@@ -1,5 +1,6 @@
 """Files mapped into memory, read-only: the pages belong to the file, not to the process."""
 
+import hashlib
 import mmap
 import os
 import stat
@@ -19,6 +20,9 @@ __all__ = ["MappedFile"]
 
 # A mapping holds a file descriptor for as long as it lives (Python 3.11 cannot drop it), and a shell grants 1024.
 MOST_MAPPINGS = 256
+
+# The end of a torch file holds the checksums of its parts, as that of any zip archive.
+TAIL_BYTES = 64 << 10
 
 _mapped: "deque[weakref.ref[MappedFile]]" = deque()
 _lock = threading.Lock()
@@ -67,6 +71,23 @@ class MappedFile:
 
     def __repr__(self) -> str:
         return f"MappedFile({str(self.path)!r}, {self.size:,} bytes)"
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file is no longer the one that was opened: written to, replaced, or gone."""
+        try:
+            return _identity(os.stat(self.path)) != self._identity
+        except OSError:
+            return True
+
+    def fingerprint(self) -> str:
+        """Return what a later process knows the file by: its size, its time of change, and a hash of its header.
+
+        A file without a header of safetensors has its end hashed in the place of it: cheap, whatever the size.
+        """
+        header = 8 + int.from_bytes(self.bytes(0, min(8, self.size)), "little")
+        start, stop = (0, header) if header <= self.size else (max(0, self.size - TAIL_BYTES), self.size)
+        return f"{self.size}:{self._identity[3]}:{hashlib.sha256(self.view(start, stop)).hexdigest()}"
 
     def bytes(self, start: int, stop: int) -> bytes:
         """Return a copy of the bytes ``[start, stop)``."""

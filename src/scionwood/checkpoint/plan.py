@@ -51,7 +51,7 @@ def parse_size(size: int | str) -> int:
             raise OutputError(f"{size!r} is not a size.", hint='Write it like "5GB", "500MB" or "2GiB".')
         size = int(float(found[1]) * _UNITS[found[2].upper()])
     if size <= 0:
-        raise OutputError(f"A shard of {size} bytes holds nothing; its size must be positive.")
+        raise OutputError(f"{size} bytes hold nothing; a size must be positive.")
     return size
 
 

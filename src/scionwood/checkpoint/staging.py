@@ -3,18 +3,16 @@
 import contextlib
 import errno
 import fcntl
-import glob
 import os
-import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from scionwood.checkpoint.checkpoint import format_bytes
 from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import OutputError
 
-__all__ = ["check_free_space", "check_output", "output_errors", "staged", "sync"]
+__all__ = ["Part", "check_free_space", "check_output", "output_errors", "remove", "staged", "sync"]
 
 
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path:
@@ -83,11 +81,14 @@ def _check_folder(path: Path, target: Path, overwrite: bool) -> None:
 
 
 def check_free_space(target: Path, needed: int) -> None:
-    """Raise an OutputError that names what is needed and what is free, unless ``needed`` bytes fit beside the target."""
+    """Raise an OutputError that names what is needed and what is free, unless ``needed`` bytes fit beside the target.
+
+    What an unfinished run left there counts as free: it is gone on with, or removed.
+    """
     parent = target.parent
     while not parent.exists():
         parent = parent.parent
-    free = shutil.disk_usage(parent).free
+    free = shutil.disk_usage(parent).free + _allocated(part_of(target))
     if needed > free:
         raise OutputError(
             f"The output {target} needs {format_bytes(needed)}, but {parent} has {format_bytes(free)} free.",
@@ -95,44 +96,155 @@ def check_free_space(target: Path, needed: int) -> None:
         )
 
 
-@contextlib.contextmanager
-def staged(target: Path, *, folder: bool, overwrite: bool) -> Iterator[Path]:
-    """Make a hidden folder or file beside the target; rename it to the target at the end, remove it on any failure.
+def part_of(target: Path) -> Path:
+    """Return the hidden folder in which a target is made."""
+    return target.with_name(f".{target.name}.part")
 
-    What a killed process left behind for the same target is removed. An existing target is renamed out of the way
-    first, and deleted last.
+
+class Part:
+    """The hidden folder beside a target in which it is made, locked for as long as a process works on it.
+
+    =============  ================================================================================================
+    ``output``     what becomes the target: a folder or a file
+    ``journal``    what in it is finished
+    ``replaced``   an old target, between leaving its name and its removal
+    ``writer``     the process that works on it; the lock is on this file, and goes when the process does
+    =============  ================================================================================================
+
+    Args:
+        target: what is to be written.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = part_of(target)
+        self.output = self.folder / "output"
+        self.journal = self.folder / "journal"
+        self.replaced = self.folder / "replaced"
+        self.writer = self.folder / "writer"
+        self.kept: Callable[[], str | None] = lambda: None
+        """What is to be said of it when the run fails, if it is to stay then; None if it is not."""
+        self._lock: int | None = None
+
+    def take(self) -> None:
+        """Make the folder, or take over the one that an unfinished run has left, and lock it.
+
+        Raises:
+            OutputError: another process works on it, or something else has its name.
+        """
+        while self._lock is None:
+            with contextlib.suppress(FileExistsError):
+                self.folder.mkdir()
+            self._check_names()
+            try:
+                descriptor = os.open(self.writer, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue  # its last process has removed it just now
+            if self._is_locked(descriptor):
+                self._lock = descriptor
+            else:
+                os.close(descriptor)
+        if self.journal.exists():
+            self.kept = lambda: ""  # an earlier run's, and good until it is known not to be
+        with contextlib.suppress(OSError):  # on a full disk it does without a name
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        if self.replaced.exists() and not self.target.exists():
+            self.replaced.rename(self.target)  # a process ended between the two renames
+
+    def clear(self) -> None:
+        """Remove what is in it; the journal first, so that it never vouches for what is gone."""
+        self.kept = lambda: None
+        for path in (self.journal, self.output, self.replaced):
+            remove(path)
+
+    def remove(self) -> None:
+        """Remove it; the lock last, so that whoever takes the name meanwhile finds it empty. Another's stays."""
+        if self._lock is not None:
+            self.clear()
+            remove(self.writer)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _check_names(self) -> None:
+        """Refuse to work in, and to remove, what no run has left."""
+        known = {self.output.name, self.journal.name, self.replaced.name, self.writer.name}
+        try:
+            others = self.folder.is_symlink() or set(os.listdir(self.folder)) - known
+        except FileNotFoundError:
+            return
+        if others:
+            raise OutputError(
+                f"The output {self.target} is made in {self.folder}, but that holds something else.",
+                hint="Move it away, or write to another name.",
+            )
+
+    def _is_locked(self, descriptor: int) -> bool:
+        """Lock the file and return True, or False if it has lost its name before it was locked."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            number = os.read(descriptor, 20).decode("ascii", errors="replace")
+            os.close(descriptor)
+            who = f"process {number}" if number.isdecimal() else "another process"
+            raise OutputError(
+                f"The output {self.target} is being written by {who}.",
+                hint="Wait until it is done, or write to another name.",
+            ) from None
+        except OSError:
+            return True  # a file system without locks: two runs at once are not noticed there
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.writer))
+        except FileNotFoundError:
+            return False
+
+
+@contextlib.contextmanager
+def staged(target: Path, *, overwrite: bool) -> Iterator[Part]:
+    """Make a target in a hidden folder beside it; its ``output`` is renamed to the target at the end.
+
+    On a failure the folder is removed, unless its ``kept`` says what it holds for another run to go on with, which is
+    noted on the error. An existing target is renamed out of the way first, and deleted last.
 
     Raises:
-        OutputError: the place cannot be written to.
+        OutputError: the place cannot be written to, or another process writes there.
     """
     made: list[Path] = []
-    part = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
-    lock: int | None = None
+    part = Part(target)
     try:
         with output_errors(target):
             _make_parents(target.parent, made)
-            _remove_abandoned(target)
-            part.mkdir() if folder else part.touch(exist_ok=False)
-            lock = _lock(part)
+            part.take()
         yield part
         with output_errors(target):
             try:
-                _swap(part, target, overwrite)
+                _swap(part, overwrite)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
                 raise OutputError(
-                    f"The output {target} was made by another process in the meantime, and is left as it is."
+                    f"The output {target} was made by another process in the meantime, and is left as it is.",
+                    hint="Write to another name, or overwrite it (--overwrite).",
                 ) from None
-    except BaseException:
-        _remove(part)
+        part.remove()
+    except BaseException as error:
+        note = part.kept()
+        if note is None:
+            part.remove()
+        elif note:
+            error.add_note(note)
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
     finally:
-        if lock is not None:
-            os.close(lock)
+        part.release()
 
 
 @contextlib.contextmanager
@@ -174,26 +286,27 @@ def _make_parents(parent: Path, made: list[Path]) -> None:
         made.insert(0, folder)
 
 
-def _swap(part: Path, target: Path, overwrite: bool) -> None:
-    old = part.with_name(part.name.replace(".part-", ".old-"))
+def _swap(part: Part, overwrite: bool) -> None:
+    target = part.target
+    remove(part.replaced)
     if overwrite and target.exists():
         try:
-            target.rename(old)
-            part.rename(target)
+            target.rename(part.replaced)
+            part.output.rename(target)
         except BaseException:
-            if old.exists() and not target.exists():
-                old.rename(target)
+            if part.replaced.exists() and not target.exists():
+                part.replaced.rename(target)
             raise
     elif target.is_file():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     else:
         # Over a folder that another process has filled in the meantime this fails, as it should.
-        part.rename(target)
+        part.output.rename(target)
     sync(target.parent)
-    _remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, as far as that can be done."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -201,23 +314,11 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove the parts whose writer is dead: the system lets go of a lock when its process ends, however it ends."""
-    for part in target.parent.glob(f".{glob.escape(target.name)}.part-????????"):
-        lock = _lock(part)
-        if lock is not None:
-            _remove(part)
-            os.close(lock)
-
-
-def _lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock on a file or folder, or None if another one holds it or none is to be had."""
-    descriptor: int | None = None
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        if descriptor is not None:
-            os.close(descriptor)
-        return None
-    return descriptor
+def _allocated(path: Path) -> int:
+    """Return how many bytes of the disk the files under a path take."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(Path(folder) / name).st_blocks * 512
+    return total

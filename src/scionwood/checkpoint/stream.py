@@ -1,8 +1,11 @@
-"""Streaming tensors into files: tiles of rows, each written in place, by several threads."""
+"""Streaming tensors into files: tiles of rows, each written in place, by several threads within a budget of memory."""
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -10,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from scionwood.checkpoint.bytes_view import bytes_of
+from scionwood.checkpoint.journal import Commits, Journal
 from scionwood.checkpoint.plan import Shard
 from scionwood.checkpoint.staging import output_errors, sync
 from scionwood.checkpoint.tensor import LazyTensor
@@ -19,36 +23,52 @@ __all__ = ["Progress", "stream_shards"]
 # Larger tiles are not faster, and cost every thread its share of memory.
 TILE_BYTES = 2 << 20
 
-Progress = Callable[[int, int, str], None]
-"""``progress(bytes_done, bytes_total, tensor_name)``, called in the caller's thread after every tile."""
+# Tensors smaller than this are handed out many at a time.
+SMALL_BYTES = 64 << 10
+
+SECONDS_BETWEEN_REPORTS = 0.1
 
 
-class _Tile(NamedTuple):
-    file: "_File"
-    tensor: LazyTensor
-    start: int
-    stop: int
-    offset: int
+class Progress(NamedTuple):
+    """How far a write is.
+
+    Args:
+        bytes_done: bytes of values that are written, those of an earlier run that is gone on with among them.
+        bytes_total: bytes of values in all.
+        tensors_done: tensors that are written.
+        tensors_total: tensors in all.
+        tensor: the name of the one that was written to last; empty before the first.
+        tensors_before: how many of those done an earlier run has left.
+    """
+
+    bytes_done: int
+    bytes_total: int
+    tensors_done: int
+    tensors_total: int
+    tensor: str
+    tensors_before: int = 0
 
 
 class _File:
-    """One file being written by several threads; synced and closed by the one that writes its last byte."""
+    """One file being written by several threads, open from its first byte to its last."""
 
     def __init__(self, path: Path, shard: Shard, target: Path) -> None:
-        self.target = target
-        self.descriptor: int | None = None
         self.path = path
         self.shard = shard
-        self.missing = shard.size - len(shard.header)
+        self.target = target
+        self.descriptor: int | None = None
+        self.missing = 0
         self.lock = threading.Lock()
 
     def begin(self) -> None:
-        """Write the header, and give the file its size."""
-        with output_errors(self.target), self.path.open("wb") as file:
-            file.write(self.shard.header)
-            file.truncate(self.shard.size)
-        if not self.missing:
-            sync(self.path)
+        """Write the header, and give the file its size; values that are there stay."""
+        with output_errors(self.target):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+            try:
+                _write(descriptor, memoryview(self.shard.header), 0)
+                os.truncate(descriptor, self.shard.size)
+            finally:
+                os.close(descriptor)
 
     def write(self, data: memoryview, offset: int) -> None:
         with output_errors(self.target):
@@ -56,15 +76,11 @@ class _File:
                 if self.descriptor is None:
                     self.descriptor = os.open(self.path, os.O_WRONLY)
                 descriptor = self.descriptor
-            size = len(data)
-            while data:
-                written = os.pwrite(descriptor, data, offset)
-                data, offset = data[written:], offset + written
+            _write(descriptor, data, offset)
             with self.lock:
-                self.missing -= size
+                self.missing -= len(data)
                 complete = not self.missing
             if complete:
-                os.fsync(descriptor)
                 self.close()
 
     def close(self) -> None:
@@ -73,70 +89,186 @@ class _File:
                 os.close(self.descriptor)
                 self.descriptor = None
 
-    def work(self) -> Iterator[list[_Tile]]:
-        """Yield what one worker takes at a time: a tile, or all tiles of a tensor that is not to be divided."""
-        for tensor, offset in zip(self.shard.tensors, self.shard.offsets, strict=True):
-            if not tensor.nbytes:
-                continue
-            row = tensor.nbytes // tensor.num_rows
-            tiles = (_Tile(self, tensor, start, stop, offset + start * row) for start, stop in tensor.tiles(TILE_BYTES))
-            if tensor.indivisible:
-                yield list(tiles)
-            else:
-                yield from ([tile] for tile in tiles)
+
+class _Place:
+    """A tensor, where it goes, how much of it is missing there, and what a thread holds while it makes it."""
+
+    def __init__(self, number: int, tensor: LazyTensor, file: _File, offset: int) -> None:
+        self.number = number
+        self.tensor = tensor
+        self.file = file
+        self.offset = offset
+        self.missing = tensor.nbytes
+        self.need = tensor.working_bytes
+
+    def tiles(self) -> Iterator["_Tile"]:
+        row = self.tensor.nbytes // self.tensor.num_rows
+        for start, stop in self.tensor.tiles(TILE_BYTES):
+            yield _Tile(self, start, stop, self.offset + start * row)
+
+
+class _Tile(NamedTuple):
+    place: _Place
+    start: int
+    stop: int
+    offset: int
+
+
+class _Work(NamedTuple):
+    """What one worker takes at a time, and what it holds meanwhile."""
+
+    need: int
+    tiles: Iterable[_Tile]
 
 
 def stream_shards(
-    shards: Sequence[Shard], paths: Sequence[Path], target: Path, *, workers: int, progress: Progress | None = None
+    shards: Sequence[Shard],
+    paths: Sequence[Path],
+    target: Path,
+    *,
+    workers: int,
+    memory: int,
+    journal: Journal | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Write the shards to the paths and wait until they are on the disk.
 
     Every worker takes the next tile, reads it (which computes it), and writes it at its place, so that at most
-    ``workers`` tiles are in memory. Workers run torch on one thread each: what they compute, and so every byte, is the
-    same whatever their number.
+    ``workers`` tiles are in memory, and of the tensors that must be held whole only as many as fit in ``memory``.
+    Workers run torch on one thread each: what they compute, and so every byte, is the same whatever their number.
 
     Args:
         shards: what to write.
         paths: where, one for each.
         target: the output's name, for errors.
         workers: how many threads.
-        progress: called after every tile.
+        memory: the sum of ``working_bytes`` that they may hold at once; no less than the largest.
+        journal: of what is written already, and is left as it is; what is written now is noted in it.
+        progress: called after every few megabytes, in the caller's thread; before the first, too, where something is
+            there already.
 
     Raises:
         OutputError: the system refuses to write.
         Exception: whatever reading a tensor raises, unchanged.
     """
     files = [_File(path, shard, target) for path, shard in zip(paths, shards, strict=True)]
+    where = [
+        (tensor, file, at) for file in files for tensor, at in zip(file.shard.tensors, file.shard.offsets, strict=True)
+    ]
+    places = [_Place(number, *entry) for number, entry in enumerate(where)]
+    done = journal.done if journal else ()
+    for place in places:
+        if place.number in done:
+            place.missing = 0
+        place.file.missing += place.missing
     for file in files:
         file.begin()
-    crew = _Crew(work for file in files for work in file.work())
-    total = sum(file.missing for file in files)
+    tally = _Tally(places, progress)
+    if tally.state.tensors_before:
+        tally.show()
+    crew = _Crew([place for place in places if place.missing], workers, memory)
     num_threads = torch.get_num_threads()
     try:
-        crew.run(workers, total, progress)
+        with Commits(journal, target, crew.fail) if journal else contextlib.nullcontext() as commits:
+            crew.run(lambda report: tally.count(report, commits), tally.show)
     finally:
         torch.set_num_threads(num_threads)
         for file in files:
             file.close()
+    with output_errors(target):
+        for file in files:
+            sync(file.path)
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _works(places: Iterable[_Place], most: int) -> Iterator[_Work]:
+    """Yield what one worker takes at a time: a tile; all of a tensor that is not to be divided; up to ``most`` small tensors."""
+    group: list[_Place] = []
+    size = 0
+    for place in places:
+        if place.tensor.nbytes < SMALL_BYTES:
+            group.append(place)
+            size += place.tensor.nbytes
+            if len(group) >= most or size >= TILE_BYTES:
+                yield _together(group)
+                group, size = [], 0
+        elif place.need or place.tensor.indivisible:
+            yield _together([place])
+        else:
+            yield from (_Work(0, [tile]) for tile in place.tiles())
+    if group:
+        yield _together(group)
+
+
+def _together(group: Sequence[_Place]) -> _Work:
+    return _Work(max(place.need for place in group), (tile for place in group for tile in place.tiles()))
+
+
+_Report = list[tuple[_Place, int]]
+"""How many bytes were written of which tensors."""
+
+
+class _Tally:
+    """What is written so far, counted in the calling thread."""
+
+    def __init__(self, places: Sequence[_Place], progress: Callable[[Progress], None] | None) -> None:
+        self.progress = progress
+        total = sum(place.tensor.nbytes for place in places)
+        tensors = sum(not place.missing for place in places)
+        before = sum(not place.missing and place.tensor.nbytes > 0 for place in places)
+        self.state = Progress(total - sum(place.missing for place in places), total, tensors, len(places), "", before)
+
+    def count(self, report: _Report, commits: Commits | None) -> None:
+        """Take in what was written; hand on what is finished by it."""
+        bytes_done, tensors_done = self.state.bytes_done, self.state.tensors_done
+        for place, written in report:
+            place.missing -= written
+            bytes_done += written
+            if not place.missing:
+                tensors_done += 1
+                if commits is not None:
+                    commits.add(place.file.path, place.number)
+        self.state = self.state._replace(
+            bytes_done=bytes_done, tensors_done=tensors_done, tensor=report[-1][0].tensor.name
+        )
+
+    def show(self) -> None:
+        """Tell whoever wants to know."""
+        if self.progress is not None:
+            self.progress(self.state)
 
 
 class _Crew:
-    """Threads that share the tiles; the calling thread counts, and stops all of them when one fails or it is interrupted."""
+    """Threads that share the work; the calling thread counts, and stops all of them when one fails or it is interrupted.
 
-    def __init__(self, work: Iterator[list[_Tile]]) -> None:
-        self.work = work
-        self.lock = threading.Lock()
+    What needs no more memory than a tile is done in the order of the files. Of what must be held whole the largest that
+    fits is taken first, so that it does not wait for the rest to end; a thread for which nothing fits does the former.
+    """
+
+    def __init__(self, places: Sequence[_Place], workers: int, memory: int) -> None:
+        most = max(1, len(places) // (8 * workers))
+        heavy = list(_works((place for place in places if place.need), most))
+        heavy.sort(key=lambda work: work.need, reverse=True)
+        self.heavy = heavy[::-1]  # the largest stands last, of equal ones the first
+        self.light = _works((place for place in places if not place.need), most)
+        self.workers = workers
+        self.room = memory
+        self.changed = threading.Condition()
         self.stopped = threading.Event()
-        self.done: SimpleQueue[tuple[int, str] | BaseException | None] = SimpleQueue()
+        self.done: SimpleQueue[_Report | BaseException | None] = SimpleQueue()
 
-    def run(self, workers: int, total: int, progress: Progress | None) -> None:
-        threads = [threading.Thread(target=self._work, name=f"scionwood-writer-{n}") for n in range(workers)]
+    def run(self, count: Callable[[_Report], None], show: Callable[[], None]) -> None:
+        threads = [threading.Thread(target=self._work, name=f"scionwood-writer-{n}") for n in range(self.workers)]
         failure: BaseException | None = None
-        written = 0
         try:
             for thread in threads:
                 thread.start()
-            working = workers
+            working = self.workers
             while working:
                 report = self.done.get()
                 if report is None:
@@ -144,34 +276,76 @@ class _Crew:
                 elif isinstance(report, BaseException):
                     failure = failure or report
                 else:
-                    written += report[0]
-                    if progress is not None and failure is None:
-                        progress(written, total, report[1])
+                    count(report)
+                    if failure is None:
+                        show()
         finally:
-            self.stopped.set()
+            self._stop()
             for thread in threads:
                 if thread.ident is not None:
                     thread.join()
+            while not self.done.empty():  # after an interruption
+                if isinstance(report := self.done.get(), list):
+                    count(report)
         if failure is not None:
             raise failure
+
+    def fail(self, error: BaseException) -> None:
+        """Stop all threads, and have the calling one raise the error."""
+        self.done.put(error)
+        self._stop()
+
+    def _stop(self) -> None:
+        self.stopped.set()
+        with self.changed:
+            self.changed.notify_all()
 
     def _work(self) -> None:
         torch.set_num_threads(1)
         try:
             with torch.no_grad():
                 while (work := self._next()) is not None:
-                    for tile in work:
-                        if self.stopped.is_set():
-                            break
-                        data = bytes_of(tile.tensor.read_rows(tile.start, tile.stop))
-                        tile.file.write(data, tile.offset)
-                        self.done.put((len(data), tile.tensor.name))
+                    self._make(work)
+                    if work.need:
+                        with self.changed:
+                            self.room += work.need
+                            self.changed.notify_all()
         except BaseException as error:  # noqa: BLE001 - handed to the calling thread, which raises it
-            self.stopped.set()
-            self.done.put(error)
+            self.fail(error)
         finally:
             self.done.put(None)
 
-    def _next(self) -> list[_Tile] | None:
-        with self.lock:
-            return None if self.stopped.is_set() else next(self.work, None)
+    def _next(self) -> _Work | None:
+        """Take some work, once there is room for it; None when there is no more."""
+        with self.changed:
+            while not self.stopped.is_set():
+                fitting = bisect_right(self.heavy, self.room, key=lambda work: work.need)
+                if fitting:
+                    work = self.heavy.pop(fitting - 1)
+                    self.room -= work.need
+                    return work
+                light = next(self.light, None)
+                if light is not None or not self.heavy:
+                    return light
+                self.changed.wait()
+        return None
+
+    def _make(self, work: _Work) -> None:
+        report: _Report = []
+        size = 0
+        reported = time.monotonic()
+        try:
+            for tile in work.tiles:
+                if self.stopped.is_set():
+                    break
+                data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
+                tile.place.file.write(data, tile.offset)
+                report.append((tile.place, len(data)))
+                size += len(data)
+                del data  # before the next is made
+                if size >= TILE_BYTES or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+                    self.done.put(report)
+                    report, size, reported = [], 0, time.monotonic()
+        finally:
+            if report:
+                self.done.put(report)

@@ -158,14 +158,20 @@ class FileTensor(LazyTensor):
 class MemoryTensor(LazyTensor):
     """A ``torch.Tensor`` that is there already.
 
+    Args:
+        name: its name.
+        tensor: its values.
+        file: the file that torch has mapped into the tensor's memory, if it has.
+
     >>> MemoryTensor("weight", torch.zeros(2, 3)).nbytes
     24
     """
 
-    def __init__(self, name: str, tensor: Tensor) -> None:
+    def __init__(self, name: str, tensor: Tensor, file: MappedFile | None = None) -> None:
         # A contiguous tensor can be cut anywhere; another one only along dimension 0 without copying all of it.
         super().__init__(name, tensor.shape, tensor.dtype, row_dims=tensor.ndim if tensor.is_contiguous() else None)
         self.tensor = tensor.detach()
+        self.file = file
 
     def read_rows(self, start: int, stop: int) -> Tensor:
         tensor = self.tensor.reshape(-1) if self.row_dims == self.tensor.ndim else self.tensor

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from scionwood.checkpoint.mapping import MappedFile
 from scionwood.checkpoint.memory import stripped_names, tied_tensors
-from scionwood.checkpoint.tensor import LazyTensor
+from scionwood.checkpoint.tensor import LazyTensor, MemoryTensor
 from scionwood.errors import SourceError, nearest
 
 __all__ = ["TORCH_SUFFIXES", "read_torch_file"]
@@ -33,12 +34,13 @@ def read_torch_file(
         SourceError: the file would run code, is damaged, or does not hold a state dict.
     """
     label = label or str(path)
+    file = MappedFile(path, label)
     value = _load(path, label)
     if entry is not None:
         value = _entry(label, value, entry)
     elif not _is_state_dict(value):
         value = _only_state_dict(label, value)
-    return tied_tensors(stripped_names(value, label), label)
+    return tied_tensors(stripped_names(value, label), label, lambda name, tensor: MemoryTensor(name, tensor, file))
 
 
 def _load(path: Path, label: str) -> Any:

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,21 @@ from typing import Any
 import torch
 
 from scionwood.checkpoint.card import model_card
-from scionwood.checkpoint.checkpoint import Checkpoint
+from scionwood.checkpoint.checkpoint import Checkpoint, format_bytes
 from scionwood.checkpoint.folder import LINEAGE_FILE, expanded
+from scionwood.checkpoint.inputs import Inputs
+from scionwood.checkpoint.journal import Journal, plan_digest
 from scionwood.checkpoint.lineage import Lineage, installed_versions
 from scionwood.checkpoint.open import Source, open
 from scionwood.checkpoint.parent import parent_of
 from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
-from scionwood.checkpoint.staging import check_free_space, check_output, output_errors, staged, sync
+from scionwood.checkpoint.staging import Part, check_free_space, check_output, output_errors, remove, staged, sync
 from scionwood.checkpoint.stream import Progress, stream_shards
 from scionwood.errors import OutputError, SourceError
 
 __all__ = ["write"]
+
+SPARE_MEMORY = 1 << 30
 
 
 def write(
@@ -32,15 +37,21 @@ def write(
     dtype: torch.dtype | str | None = None,
     overwrite: bool = False,
     code: bool = False,
+    restart: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    memory: int | str | None = None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Write a checkpoint as a Hugging Face folder, or as one file if the path ends with ``.safetensors``.
 
     A folder gets ``model.safetensors`` (or shards with their index; ``adapter_model.safetensors`` for an adapter),
     ``config.json``, the side files, the lineage as ``scionwood.yaml``, and a model card. Tied tensors are written once.
     Everything is written to a hidden folder beside the path, synced, and renamed: the name holds the whole or nothing.
-    The same checkpoint gives the same bytes, whatever ``workers``.
+    The same checkpoint gives the same bytes, whatever ``workers`` and ``memory``.
+
+    A run that failed, or was killed at any moment, is gone on with by the same call: what it had finished stays in the
+    hidden folder and is not computed again. That takes a checkpoint whose bytes are known by its recipe and its files;
+    one of tensors in memory is written from the beginning.
 
     Args:
         checkpoint: what to write: a checkpoint, or anything that ``open`` takes.
@@ -49,15 +60,19 @@ def write(
         dtype: cast the floating tensors to it, and say so in the config: ``"bfloat16"``, ``torch.float32``, ….
         overwrite: put the new model in the place of an old one. The old one is deleted when the new one is complete.
         code: copy the ``*.py`` files of the source, too.
+        restart: begin anew, whatever an unfinished run has left.
         workers: threads that read, compute and write; the number of cores, at most 8, unless given.
-        progress: called as ``progress(bytes_done, bytes_total, tensor_name)`` after every few megabytes.
+        memory: most bytes that tensors which must be held whole may take at once, as a number or like ``"8GB"``; 1 GiB
+            more than the largest of them needs, unless given.
+        progress: called with a :class:`Progress` after every few megabytes.
 
     Returns:
         The path.
 
     Raises:
-        OutputError: it exists, lies in, is or holds an input, or the disk is full; nothing is left under its name.
-        SourceError: a tensor cannot be read.
+        OutputError: it exists, lies in, is or holds an input, another process is writing it, the memory does not
+            suffice, or the disk is full; nothing is left under its name.
+        SourceError: a tensor cannot be read; a file changed while it was read, or since the run that is gone on with.
 
     >>> import tempfile
     >>> from scionwood.checkpoint import open
@@ -88,13 +103,83 @@ def write(
     )
     documents = {} if single else _documents(target.name, checkpoint, lineage, shards)
     side_files = {} if single else _side_files(checkpoint, documents, shards, code)
+    budget = _budget(shards, memory)
+    inputs = Inputs(checkpoint)
+    inputs.check()
     check_free_space(target, _needed(shards, documents, side_files))
-    with staged(target, folder=not single, overwrite=overwrite) as part:
-        paths = [part] if single else [part / shard.name for shard in shards]
-        stream_shards(shards, paths, target, workers=workers, progress=progress)
+    with staged(target, overwrite=overwrite) as part:
+        paths = [part.output] if single else [part.output / shard.name for shard in shards]
+        plan = plan_digest(checkpoint, lineage, shards, (file.path for file in inputs.files))
+        with output_errors(target):
+            journal = _journal(part, plan, inputs, dict(zip(paths, shards, strict=True)), restart=restart)
+            part.kept = lambda: _kept(part, journal, inputs, len(checkpoint.tensors))
+            if not single:
+                _make_empty(part.output, except_for=paths)
+        stream_shards(shards, paths, target, workers=workers, memory=budget, journal=journal, progress=progress)
         if not single:
-            _write_rest(part, target, documents, side_files)
+            _write_rest(part.output, target, documents, side_files)
+        inputs.check()
     return path
+
+
+def _journal(part: Part, plan: str, inputs: Inputs, files: Mapping[Path, Shard], *, restart: bool) -> Journal | None:
+    """Return the journal of the run to go on with, or of one that begins; None if it could not be gone on with later."""
+    found = None if restart else Journal.read(part.journal)
+    fingerprints = {str(path): text for path, text in inputs.fingerprints().items()}
+    unfit = None
+    if found is None:
+        if not restart and part.journal.exists():
+            unfit = "its journal is damaged"
+    elif found.done and not (inputs.repeatable and found.plan == plan):
+        unfit = "it had another recipe, other options, other files or other versions"
+    elif found.done and found.inputs != fingerprints:
+        changed = [path for path, text in fingerprints.items() if found.inputs.get(path) != text]
+        raise SourceError(
+            f"An unfinished run has left {len(found.done)} finished tensors in {part.folder}, "
+            "but files that it read have changed since.",
+            problems=changed,
+            hint="Put them back as they were, or begin anew (restart=True, --restart).",
+        )
+    elif found.done and not all(path.is_file() and path.stat().st_size == shard.size for path, shard in files.items()):
+        unfit = "its files are not all there"
+    elif found.done:
+        return found
+    if unfit is not None:
+        warnings.warn(f"What an unfinished run has left in {part.folder} is discarded: {unfit}.", stacklevel=3)
+    part.clear()
+    return Journal.begin(part.journal, plan, fingerprints) if inputs.repeatable else None
+
+
+def _kept(part: Part, journal: Journal | None, inputs: Inputs, total: int) -> str | None:
+    """Say what of a failed run is kept, or return None if there is nothing to go on with."""
+    if journal is None or not journal.done or inputs.changed or not part.output.exists():
+        return None
+    return f"{len(journal.done)} of {total} tensors are finished and kept in {part.folder}; the same command resumes."
+
+
+def _make_empty(folder: Path, *, except_for: Iterable[Path]) -> None:
+    """Make a folder, or take out what a run that was nearly done has put beside the weights."""
+    folder.mkdir(exist_ok=True)
+    for path in set(folder.iterdir()) - set(except_for):
+        remove(path)
+
+
+def _budget(shards: Sequence[Shard], memory: int | str | None) -> int:
+    """Return how much the tensors in work may hold at once.
+
+    Raises:
+        OutputError: one tensor alone takes more.
+    """
+    tensors = [tensor for shard in shards for tensor in shard.tensors]
+    largest = max(tensors, key=lambda tensor: tensor.working_bytes, default=None)
+    need = 0 if largest is None else largest.working_bytes
+    budget = need + SPARE_MEMORY if memory is None else parse_size(memory)
+    if largest is not None and budget < need:
+        raise OutputError(
+            f"{largest.name!r} takes {format_bytes(need)} of memory while it is made, more than {format_bytes(budget)}.",
+            hint="Allow as much (memory, --memory), or leave the limit out.",
+        )
+    return budget
 
 
 def _default_workers() -> int:

@@ -61,18 +61,24 @@ def run(arguments: Sequence[str]) -> int:
         print_error(_request_error(error), hint=_usage(error), traceback=debug)
         return 2
     except ScionwoodError as error:
-        print_error(error.message, problems=error.problems, hint=error.hint, traceback=debug)
+        hint = " ".join([*([error.hint] if error.hint else []), *_notes(error)])
+        print_error(error.message, problems=error.problems, hint=hint, traceback=debug)
         return 2
     except KeyboardInterrupt as error:
         terminated = isinstance(error, _TerminatedError)
-        print_error("terminated" if terminated else "interrupted", traceback=debug)
+        print_error("terminated" if terminated else "interrupted", hint=" ".join(_notes(error)), traceback=debug)
         return 143 if terminated else 130
     except BrokenPipeError:  # the reader of our output, `head` say, has what it wants
         _silence_stdout()
         return 0
     except Exception as error:  # noqa: BLE001 - the last frame: what arrives here is a bug and is called one
-        print_bug(error, traceback=debug)
+        print_bug(error, notes=_notes(error), traceback=debug)
         return 70
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what was noted on an error on its way: what a write that failed has finished, say."""
+    return getattr(error, "__notes__", [])
 
 
 class _TerminatedError(KeyboardInterrupt):

@@ -23,6 +23,7 @@ def check_delivery(
     dtype: str | None,
     overwrite: bool,
     workers: int | None,
+    memory: str | None = None,
 ) -> None:
     """Refuse, before anything is read, what could not be written in the end.
 
@@ -30,6 +31,8 @@ def check_delivery(
         OutputError: no such size or dtype, no workers, or a place that must not be written to.
     """
     parse_size(shard_size)
+    if memory is not None:
+        parse_size(memory)
     if dtype is not None:
         parse_dtype(dtype)
     if workers is not None and workers < 1:
@@ -49,6 +52,8 @@ def deliver(
     workers: int | None,
     json: bool,
     dry_run: bool,
+    restart: bool = False,
+    memory: str | None = None,
 ) -> int:
     """Write a checkpoint with a progress bar, unless it is a dry run, and print its ledger."""
     if out is not None and not dry_run:
@@ -59,7 +64,9 @@ def deliver(
                 shard_size=shard_size,
                 dtype=dtype,
                 overwrite=overwrite,
+                restart=restart,
                 workers=workers,
+                memory=memory,
                 progress=progress,
             )
     assert made.ledger is not None  # what a verb returns has one

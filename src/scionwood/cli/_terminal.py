@@ -50,7 +50,7 @@ def print_error(
         out.print(Text.assemble(("hint:", "bold"), " ", hint), soft_wrap=True)
 
 
-def print_bug(error: BaseException, *, traceback: bool) -> None:
+def print_bug(error: BaseException, *, notes: Iterable[str] = (), traceback: bool) -> None:
     """Print that scionwood itself is wrong, with what a report of it needs."""
     if traceback:
         _print_traceback()
@@ -58,6 +58,7 @@ def print_bug(error: BaseException, *, traceback: bool) -> None:
     name = type(error).__name__
     print_error(
         f"this is a bug in scionwood, not in your request: {name}: {error}",
+        problems=notes,
         hint=f"please report it with the command line you gave (Python {platform.python_version()}){where}",
     )
 

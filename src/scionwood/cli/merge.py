@@ -17,7 +17,9 @@ def command(
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
+    restart: bool = False,
     workers: Whole | None = None,
+    memory: str | None = None,
     device: str = "cpu",
     allow_nonfinite: bool = False,
     json: bool = False,
@@ -47,8 +49,13 @@ def command(
         The largest file to write.
     overwrite
         Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
+    restart
+        Begin anew, where a run that was interrupted would be gone on with.
     workers
         Threads that read and write; as many as there are processors, at most 8, unless given.
+    memory
+        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
+        given.
     device
         Where the arithmetic is done: cpu, or cuda on a machine that has such an accelerator.
     allow_nonfinite
@@ -67,7 +74,9 @@ def command(
     from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.merge import merge
 
-    check_delivery(out, [*models, base], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers)
+    check_delivery(
+        out, [*models, base], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
+    )
     made = merge(
         models,
         base=base,
@@ -83,7 +92,9 @@ def command(
         shard_size=shard_size,
         dtype=dtype,
         overwrite=overwrite,
+        restart=restart,
         workers=workers,
+        memory=memory,
         json=json,
         dry_run=dry_run,
     )

@@ -22,7 +22,9 @@ def command(
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
+    restart: bool = False,
     workers: Whole | None = None,
+    memory: str | None = None,
     json: bool = False,
     dry_run: bool = False,
 ) -> int:
@@ -60,8 +62,13 @@ def command(
         The largest file to write.
     overwrite
         Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
+    restart
+        Begin anew, where a run that was interrupted would be gone on with.
     workers
         Threads that read and write; as many as there are processors, at most 8, unless given.
+    memory
+        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
+        given.
     json
         Print the ledger, every tensor and why, as JSON.
     dry_run
@@ -78,7 +85,9 @@ def command(
     from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.select import select
 
-    check_delivery(out, [source, like], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers)
+    check_delivery(
+        out, [source, like], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
+    )
     student = select(
         source,
         like=like,
@@ -96,7 +105,9 @@ def command(
         shard_size=shard_size,
         dtype=dtype,
         overwrite=overwrite,
+        restart=restart,
         workers=workers,
+        memory=memory,
         json=json,
         dry_run=dry_run,
     )
