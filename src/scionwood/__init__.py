@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SourceError,
         SymmetryError,
     )
+    from scionwood.verbs.adapter import apply_adapter
     from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
 
@@ -46,6 +47,7 @@ __all__ = [
     "SymmetryError",
     "__version__",
     "anatomy",
+    "apply_adapter",
     "digest",
     "lineage",
     "merge",
@@ -57,6 +59,7 @@ __all__ = [
 # Where each public name lives; errors are the rest of __all__.
 _HOMES = {
     "Checkpoint": "scionwood.checkpoint",
+    "apply_adapter": "scionwood.verbs.adapter",
     "digest": "scionwood.checkpoint",
     "lineage": "scionwood.checkpoint",
     "merge": "scionwood.verbs.merge",
