@@ -21,5 +21,7 @@ LAWS: dict[str, str] = {
     # Merges: ``merge(models)`` of tensors in memory, with equal weights.
     "permutation": "the order of the models does not matter, beyond the rounding of sums",
     "idempotent": "copies of one model give that model",
+    "alone": "one model alone gives that model",
+    "homogeneous": "twice the models, and twice the base, give twice the result",
     "linear": "twice the deltas give twice the result, and a sum of deltas the sum of their results",
 }

@@ -85,7 +85,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Tensor], options: Map
 @method(
     space="delta",
     scope="row",
-    laws={"permutation"},
+    laws={"homogeneous", "permutation"},
     paper="2312.06795",
     summaries=[
         Rank("thresholds", _magnitudes, _keep, when=lambda options: options["per"] == "tensor"),

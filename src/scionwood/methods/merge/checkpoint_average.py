@@ -22,7 +22,7 @@ __all__ = ["checkpoint_average"]
 _Count = Annotated[int, Finite(at_least=1)]
 
 
-@method(space="weight", scope="element", laws={"idempotent"}, paper="2305.16834")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent", "linear"}, paper="2305.16834")
 def checkpoint_average(
     tensors: Sequence[Tensor],
     *,

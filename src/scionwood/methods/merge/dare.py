@@ -38,6 +38,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mappin
 @method(
     space="delta",
     scope="element",
+    laws={"homogeneous"},
     paper="2311.03099",
     summaries=[Sum("lengths", _lengths, when=lambda options: options["rescale"] == "l1", needs=("uniforms",))],
 )

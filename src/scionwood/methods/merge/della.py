@@ -67,6 +67,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mappin
 @method(
     space="delta",
     scope="row",
+    laws={"homogeneous"},
     paper="2406.11617",
     summaries=[Sum("lengths", _lengths, when=lambda options: options["rescale"] == "l1", needs=("uniforms",))],
 )

@@ -51,7 +51,7 @@ def _scope(options: Mapping[str, Any]) -> Literal["tensor", "model"]:
 @method(
     space="delta",
     scope="element",
-    laws={"permutation"},
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2405.17461",
     summaries=[
         Sum("lengths", _lengths, over=_scope, when=lambda options: options["task"] is not None, needs=("shape",))

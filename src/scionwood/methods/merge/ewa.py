@@ -22,7 +22,12 @@ from scionwood.methods.record import Finite, method
 __all__ = ["ewa"]
 
 
-@method(space="weight", scope="element", laws={"idempotent", "permutation"}, paper="2308.06093")
+@method(
+    space="weight",
+    scope="element",
+    laws={"alone", "homogeneous", "idempotent", "linear", "permutation"},
+    paper="2308.06093",
+)
 def ewa(
     tensors: Sequence[Tensor],
     *,

@@ -26,7 +26,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["final_checkpoints"]
 
 
-@method(space="weight", scope="element", laws={"idempotent"}, paper="2511.18903")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent", "linear"}, paper="2511.18903")
 def final_checkpoints(
     tensors: Sequence[Tensor],
     *,

@@ -21,7 +21,12 @@ from scionwood.methods.record import Finite, method
 __all__ = ["choose_soup", "greedy_soup"]
 
 
-@method(space="weight", scope="element", laws={"idempotent"}, paper="2203.05482")
+@method(
+    space="weight",
+    scope="element",
+    laws={"alone", "homogeneous", "idempotent", "linear", "permutation"},
+    paper="2203.05482",
+)
 def greedy_soup(
     tensors: Sequence[Tensor],
     *,

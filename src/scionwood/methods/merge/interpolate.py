@@ -28,7 +28,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["interpolate"]
 
 
-@method(space="weight", scope="element", paper="2109.01903")
+@method(space="weight", scope="element", laws={"homogeneous", "idempotent", "linear"}, paper="2109.01903")
 def interpolate(tensors: Sequence[Tensor], *, alpha: Annotated[float, Finite()] = 0.5) -> Tensor:
     """Return the point at alpha on the line from the first tensor to the second.
 

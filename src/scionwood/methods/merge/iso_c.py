@@ -23,7 +23,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["iso_c"]
 
 
-@method(space="delta", scope="tensor", laws={"permutation"}, paper="2502.04959")
+@method(space="delta", scope="tensor", laws={"homogeneous", "permutation"}, paper="2502.04959")
 def iso_c(deltas: Sequence[Tensor], *, weights: Weights = 1.0, scale: Annotated[float, Finite()] = 1.0) -> Tensor:
     """Return the isotropic sum of the task matrices, or the mean of what are no matrices.
 

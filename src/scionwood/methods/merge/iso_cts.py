@@ -26,7 +26,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["iso_cts"]
 
 
-@method(space="delta", scope="tensor", laws={"permutation"}, paper="2502.04959")
+@method(space="delta", scope="tensor", laws={"homogeneous", "permutation"}, paper="2502.04959")
 def iso_cts(
     deltas: Sequence[Tensor],
     *,

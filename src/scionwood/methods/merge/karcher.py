@@ -21,7 +21,13 @@ from scionwood.methods.record import Finite, method
 __all__ = ["karcher"]
 
 
-@method(space="weight", scope="element", laws={"permutation"}, paper="2603.04972", summaries=[GRAM])
+@method(
+    space="weight",
+    scope="element",
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
+    paper="2603.04972",
+    summaries=[GRAM],
+)
 def karcher(
     tensors: Sequence[Tensor],
     gram: Tensor,

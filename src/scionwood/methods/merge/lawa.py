@@ -18,7 +18,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["lawa"]
 
 
-@method(space="weight", scope="element", laws={"idempotent"}, paper="2209.14981")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent", "linear"}, paper="2209.14981")
 def lawa(tensors: Sequence[Tensor], *, k: Annotated[int, Finite(at_least=1)] = 6) -> Tensor:
     """Return the mean of the last k tensors.
 

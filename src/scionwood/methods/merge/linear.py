@@ -23,7 +23,12 @@ from scionwood.methods.record import method
 __all__ = ["linear"]
 
 
-@method(space="weight", scope="element", laws={"permutation", "idempotent", "linear"}, paper="2203.05482")
+@method(
+    space="weight",
+    scope="element",
+    laws={"alone", "homogeneous", "idempotent", "linear", "permutation"},
+    paper="2203.05482",
+)
 def linear(tensors: Sequence[Tensor], *, weights: Weights = 1.0, normalize: bool = True) -> Tensor:
     """Return the weighted sum of the tensors, divided by the sum of the weights.
 

@@ -21,7 +21,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["metrics_weighted"]
 
 
-@method(space="weight", scope="element", laws={"idempotent"}, paper="2504.18580")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent", "linear"}, paper="2504.18580")
 def metrics_weighted(
     tensors: Sequence[Tensor],
     *,

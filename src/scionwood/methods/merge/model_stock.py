@@ -31,7 +31,7 @@ __all__ = ["model_stock"]
 @method(
     space="delta",
     scope="row",
-    laws={"permutation"},
+    laws={"homogeneous", "idempotent", "permutation"},
     paper="2403.19522",
     summaries=[dataclasses.replace(GRAM, when=lambda options: not options["filter_wise"])],
 )

@@ -22,7 +22,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["momentum"]
 
 
-@method(space="delta", scope="element", laws={"linear"}, paper="2211.03186")
+@method(space="delta", scope="element", laws={"homogeneous", "linear"}, paper="2211.03186")
 def momentum(deltas: Sequence[Tensor], *, tau: Annotated[float, Finite(at_least=0, at_most=1)] = 0.9) -> Tensor:
     """Return the slow model's difference to the base.
 

@@ -32,7 +32,12 @@ def _gram(tensors: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[
     return GRAM.of(_from(found["base"], tensors), found, options)
 
 
-@method(space="weight", scope="element", laws={"permutation"}, summaries=[Sum("gram", _gram, needs=("base",))])
+@method(
+    space="weight",
+    scope="element",
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
+    summaries=[Sum("gram", _gram, needs=("base",))],
+)
 def multislerp(
     tensors: Sequence[Tensor],
     gram: Tensor,

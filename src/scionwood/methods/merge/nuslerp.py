@@ -57,6 +57,7 @@ def _factors(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
 @method(
     space="weight",
     scope="row",
+    laws={"homogeneous", "idempotent"},
     summaries=[Sum("gram", _gram, when=lambda options: options["arc"] != "row", needs=("base", "shape"))],
 )
 def nuslerp(

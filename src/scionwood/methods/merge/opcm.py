@@ -56,6 +56,7 @@ def _scope(_: Mapping[str, Any]) -> Literal["model"]:
 @method(
     space="delta",
     scope="tensor",
+    laws={"alone", "homogeneous"},
     paper="2501.09522",
     summaries=[Sum("squares", _squares, over=_scope)],
 )

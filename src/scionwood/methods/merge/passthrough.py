@@ -17,7 +17,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["passthrough"]
 
 
-@method(space="weight", scope="element")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "linear"})
 def passthrough(tensors: Sequence[Tensor], *, scale: Annotated[float, Finite()] | None = None) -> Tensor:
     """Return the one tensor, times the scale.
 

@@ -40,7 +40,7 @@ def _products(tensors: Sequence[Tensor], dims: tuple[int, ...], *, keepdim: bool
 @method(
     space="weight",
     scope="row",
-    laws={"idempotent"},
+    laws={"alone", "homogeneous", "idempotent"},
     paper="2510.14163",
     summaries=[Sum("gram", _gram, needs=("shape",), when=lambda options: options["granularity"] != "row")],
 )

@@ -51,6 +51,7 @@ def _rounded(signature: Tensor, ends: Tensor, levels: int) -> Tensor:
 @method(
     space="delta",
     scope="element",
+    laws={"homogeneous", "idempotent"},
     paper="2302.12480",
     summaries=[GRAM, Rank("thresholds", _ends, lambda *_: 1, when=lambda options: options["levels"] is not None)],
 )

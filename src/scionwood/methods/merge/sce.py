@@ -58,7 +58,7 @@ def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[st
 @method(
     space="delta",
     scope="element",
-    laws={"permutation"},
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2408.07990",
     summaries=[Sum("counts", _varying), Rank("thresholds", _spread, _keep), Sum("energies", _energy)],
 )

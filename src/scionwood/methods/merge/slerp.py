@@ -22,7 +22,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["slerp"]
 
 
-@method(space="weight", scope="element", summaries=[GRAM])
+@method(space="weight", scope="element", laws={"homogeneous", "idempotent"}, summaries=[GRAM])
 def slerp(tensors: Sequence[Tensor], gram: Tensor, *, t: Annotated[float, Finite()] = 0.5) -> Tensor:
     """Return the point at t on the arc from the first tensor to the second.
 

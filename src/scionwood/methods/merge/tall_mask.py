@@ -23,7 +23,7 @@ __all__ = ["tall_mask"]
 _Threshold = Annotated[float, Finite(at_least=0)]
 
 
-@method(space="delta", scope="element", laws={"permutation"}, paper="2405.07813")
+@method(space="delta", scope="element", laws={"homogeneous", "permutation"}, paper="2405.07813")
 def tall_mask(
     deltas: Sequence[Tensor],
     *,

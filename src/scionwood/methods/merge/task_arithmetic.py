@@ -22,7 +22,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["task_arithmetic"]
 
 
-@method(space="delta", scope="element", laws={"permutation", "linear"}, paper="2212.04089")
+@method(space="delta", scope="element", laws={"alone", "homogeneous", "linear", "permutation"}, paper="2212.04089")
 def task_arithmetic(
     deltas: Sequence[Tensor],
     *,

@@ -73,7 +73,7 @@ def _scope(options: _Options) -> Literal["tensor", "model"]:
 @method(
     space="delta",
     scope="element",
-    laws={"permutation"},
+    laws={"homogeneous", "permutation"},
     paper="2306.01708",
     summaries=[
         Rank("thresholds", _magnitudes, _keep, over=_scope),

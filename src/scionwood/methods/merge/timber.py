@@ -22,7 +22,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["timber"]
 
 
-@method(space="delta", scope="tensor", paper="2509.23595")
+@method(space="delta", scope="tensor", laws={"homogeneous"}, paper="2509.23595")
 def timber(deltas: Sequence[Tensor], *, gamma: Annotated[float, Finite(at_least=0, at_most=1)] = 0.2) -> Tensor:
     """Return the delta with the tail of its singular values attenuated.
 

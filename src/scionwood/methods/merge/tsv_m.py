@@ -25,7 +25,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["tsv_m"]
 
 
-@method(space="delta", scope="tensor", laws={"permutation", "idempotent"}, paper="2412.00081")
+@method(space="delta", scope="tensor", laws={"alone", "homogeneous", "idempotent", "permutation"}, paper="2412.00081")
 def tsv_m(deltas: Sequence[Tensor], *, weights: Weights = 1.0, scale: Annotated[float, Finite()] = 1.0) -> Tensor:
     """Return the merged task matrix, or the mean of what are no matrices.
 

@@ -30,7 +30,7 @@ def _sums(tensors: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, A
 @method(
     space="weight",
     scope="element",
-    laws={"permutation", "idempotent"},
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2404.04616",
     summaries=[GRAM, Sum("sums", _sums)],
 )

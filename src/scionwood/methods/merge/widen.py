@@ -49,7 +49,7 @@ def _scores(importance: Tensor, above: float, calibrated: float) -> Tensor:
 @method(
     space="delta",
     scope="row",
-    laws={"permutation"},
+    laws={"alone", "permutation"},
     paper="2408.03092",
     summaries=[Sum("columns", _columns, needs=("base",))],
 )
