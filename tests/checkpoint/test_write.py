@@ -181,7 +181,7 @@ def test_a_cast_changes_floating_tensors_and_the_config(
     assert list(out.config) == ["dtype", "text_config", "size"]
     assert checkpoint.config == {"dtype": "float32", "text_config": {"torch_dtype": "float32"}, "size": 4}
     assert out.lineage is not None
-    assert out.lineage.recipe == {"verb": "write", "dtype": "bfloat16"}
+    assert out.lineage.recipe == {"verb": "write", "source": "memory", "dtype": "bfloat16"}
 
 
 def test_a_cast_names_the_dtype_in_a_config_that_had_none(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_copy_of_what_has_no_lineage_names_its_parent(folder: Path, tmp_path: 
     out = write(open(folder), tmp_path / "out")
     found = lineage(out)
     assert found is not None
-    assert found.recipe == {"verb": "write"}
+    assert found.recipe == {"verb": "write", "source": str(folder)}
     assert found.parents == (Parent(str(folder), digest=digest(folder), role="source", license="mit"),)
     assert set(found.versions) == {"scionwood", "torch"}
     assert Lineage.from_yaml((out / "scionwood.yaml").read_text()) == found
@@ -343,7 +343,7 @@ def test_a_copy_of_what_has_a_lineage_keeps_it_and_a_cast_adds_to_it(folder: Pat
     assert lineage(write(open(first), tmp_path / "copy", shard_size=50)) == lineage(first)
     cast = lineage(write(open(first), tmp_path / "cast", dtype="bf16"))
     assert cast is not None
-    assert cast.recipe == {"verb": "write", "dtype": "bfloat16"}
+    assert cast.recipe == {"verb": "write", "source": str(first), "dtype": "bfloat16"}
     assert cast.parents[0].lineage == lineage(first)
 
 

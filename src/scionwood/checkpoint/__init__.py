@@ -11,6 +11,7 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
                    hub ids (``hub``), modules and state dicts (``memory``)
 ``write``          ``plan`` of the files, ``stream`` of the tiles, ``staging`` of the output, the model ``card``; the
                    ``journal`` of what is done and the ``inputs`` it was done from, for a run to be gone on with
+``cast``           the same weights in another dtype
 ``digest``         which weights these are
 ``lineage``        where they came from; ``parent`` makes the link
 ``ledger``         what was done to every tensor
@@ -19,12 +20,13 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
 It may import torch, safetensors, yaml and, inside functions, huggingface_hub; never transformers.
 """
 
+from scionwood.checkpoint.cast import cast
 from scionwood.checkpoint.checkpoint import Checkpoint, format_bytes
 from scionwood.checkpoint.digest import digest
 from scionwood.checkpoint.ledger import Entry, Ledger, Total
 from scionwood.checkpoint.lineage import Lineage, Parent, format_pedigree, installed_versions
 from scionwood.checkpoint.open import Source, lineage, open, open_config
-from scionwood.checkpoint.parent import parent_of
+from scionwood.checkpoint.parent import parent_of, told
 from scionwood.checkpoint.stream import Progress
 from scionwood.checkpoint.tensor import CastTensor, ComputedTensor, FileTensor, LazyTensor, MemoryTensor
 from scionwood.checkpoint.write import write
@@ -43,6 +45,7 @@ __all__ = [
     "Progress",
     "Source",
     "Total",
+    "cast",
     "digest",
     "format_bytes",
     "format_pedigree",
@@ -51,5 +54,6 @@ __all__ = [
     "open",
     "open_config",
     "parent_of",
+    "told",
     "write",
 ]

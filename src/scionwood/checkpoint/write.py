@@ -5,21 +5,20 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from scionwood.checkpoint.card import model_card
+from scionwood.checkpoint.cast import cast
 from scionwood.checkpoint.checkpoint import Checkpoint, format_bytes
 from scionwood.checkpoint.folder import LINEAGE_FILE, expanded
 from scionwood.checkpoint.inputs import Inputs
 from scionwood.checkpoint.journal import Journal, plan_digest
 from scionwood.checkpoint.lineage import Lineage, installed_versions
 from scionwood.checkpoint.open import Source, open
-from scionwood.checkpoint.parent import parent_of
-from scionwood.checkpoint.plan import Shard, parse_dtype, parse_size, plan_shards, shard_index, with_dtype
+from scionwood.checkpoint.parent import parent_of, told
+from scionwood.checkpoint.plan import Shard, parse_size, plan_shards, shard_index
 from scionwood.checkpoint.staging import Part, check_free_space, check_output, output_errors, remove, staged, sync
 from scionwood.checkpoint.stream import Progress, stream_shards
 from scionwood.errors import OutputError, SourceError
@@ -92,9 +91,9 @@ def write(
     single = path.suffix == ".safetensors"
     size = parse_size(shard_size)
     target = check_output(path, _inputs(checkpoint), overwrite=overwrite)
-    lineage = _lineage(checkpoint, None if dtype is None else parse_dtype(dtype))
     if dtype is not None:
-        checkpoint = _cast(checkpoint, parse_dtype(dtype))
+        checkpoint = cast(checkpoint, dtype)
+    lineage = _lineage(checkpoint)
     shards = plan_shards(
         checkpoint,
         {"format": "pt", "scionwood": lineage.to_json()},
@@ -209,40 +208,12 @@ def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:
     yield from checkpoint.side_files.values()
 
 
-def _lineage(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Lineage:
-    """Return what the output says of its origin.
-
-    What a verb made keeps the lineage that the verb gave it. A copy of a stored checkpoint has the pedigree of what it
-    copies, if that has one; else, or if it is cast, the stored one is its parent.
-    """
-    cast = {} if dtype is None else {"dtype": str(dtype).removeprefix("torch.")}
-    if checkpoint.lineage is not None and not (checkpoint.files and cast):
-        return replace(checkpoint.lineage, recipe={**checkpoint.lineage.recipe, **cast})
+def _lineage(checkpoint: Checkpoint) -> Lineage:
+    """Return what the output says of its origin: what a verb made, and a copy of a stored one that has a lineage, keep it."""
+    if checkpoint.lineage is not None:
+        return checkpoint.lineage
     parents = (parent_of(checkpoint, "source"),) if checkpoint.files else ()
-    return Lineage({"verb": "write", **cast}, parents, None, installed_versions())
-
-
-def _cast(checkpoint: Checkpoint, dtype: torch.dtype) -> Checkpoint:
-    config = checkpoint.config
-    if config is not None and not checkpoint.is_adapter:
-        name = str(dtype).removeprefix("torch.")
-        config = _config_with_dtype(config, name)
-        if not {"dtype", "torch_dtype"} & set(config):
-            config["dtype"] = name
-    return replace(checkpoint, tensors=with_dtype(checkpoint.tensors, dtype), config=config)
-
-
-def _config_with_dtype(config: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """Return the config with the dtype in it, and in the configs nested in it, changed; the order of the keys stays."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        if key in ("dtype", "torch_dtype"):
-            result[key] = dtype
-        elif isinstance(value, dict) and key.endswith("_config") and key != "quantization_config":
-            result[key] = _config_with_dtype(value, dtype)
-        else:
-            result[key] = value
-    return result
+    return Lineage({"verb": "write", "source": told(checkpoint)}, parents, None, installed_versions())
 
 
 def _documents(name: str, checkpoint: Checkpoint, lineage: Lineage, shards: list[Shard]) -> dict[str, bytes]:
