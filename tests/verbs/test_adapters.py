@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from scionwood.checkpoint import Checkpoint, digest, write
+from scionwood.checkpoint import Checkpoint, digest, lineage, write
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, SourceError
 from scionwood.verbs.adapter import apply_adapter
+from scionwood.verbs.adapter.apply import put_on
 from scionwood.verbs.merge import merge
 
 peft = pytest.importorskip("peft")
@@ -355,7 +357,7 @@ def test_with_a_base_the_model_is_merged(tmp_path, dora):
     kinds = [{**settings, "use_dora": dora} for settings in MIXED[:2]]
     adapters, base, whole = several(tmp_path, kinds)
     half = open_checkpoint({name: tensor.bfloat16() for name, tensor in base.items()})
-    full = [apply_adapter(half, adapter, dtype=torch.float32) for adapter in adapters]
+    full = [put_on(half, adapter, dtype=torch.float32) for adapter in adapters]
     made = merge(adapters, base=half, method="ties", options={"density": 0.5})
     expected = merge(full, base=half, method="ties", options={"density": 0.5})
     name = "model.layers.0.self_attn.q_proj.weight"
@@ -442,3 +444,23 @@ def test_adapters_that_do_not_fit_each_other(tmp_path):
     saved = {**small([[1.0]], [[1.0]]).state_dict(), "base_model.model.head.weight": torch.ones(1)}
     with pytest.raises(MatchError, match="head.weight, saved whole, is not in memory"):
         merge([small([[1.0]], [[1.0]]), replace(open_checkpoint(saved), config=CONFIG)])
+
+
+def test_the_command_merges_adapters(tmp_path, capsys):
+    adapters, base, _ = several(tmp_path, MIXED[:2])
+    asked = f"merge ties {tmp_path}/adapter0 {tmp_path}/adapter1 --rank 5 --set density=0.5 --out {tmp_path}/out"
+    assert run(asked.split()) == 0, capsys.readouterr().err
+    expected = merge(adapters, method="ties", options={"density": 0.5}, rank=5)
+    made = open_checkpoint(tmp_path / "out")
+    assert made.config == expected.config
+    assert all(torch.equal(made[name], expected[name]) for name in expected)
+    told = lineage(tmp_path / "out")
+    assert told is not None
+    assert told.recipe["rank"] == 5
+    assert told.recipe["merge_space"] == "product"
+    assert [parent.role for parent in told.parents] == ["adapter", "adapter"]
+    write(base, tmp_path / "base")
+    asked = f"merge linear {tmp_path}/adapter0 {tmp_path}/adapter1 --base {tmp_path}/base --out {tmp_path}/whole"
+    assert run(asked.split()) == 0, capsys.readouterr().err
+    assert set(open_checkpoint(tmp_path / "whole")) == set(base)
+    assert [parent.role for parent in lineage(tmp_path / "whole").parents] == ["base", "adapter", "adapter"]

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from scionwood.checkpoint import digest, write
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, SourceError
 from scionwood.verbs.merge import merge
 from scionwood.verbs.tokenizer import TokenSource, align_vocabularies, with_chat_template
@@ -390,3 +391,23 @@ def test_the_chat_template_that_most_models_have(model, tmp_path):
     assert with_chat_template(first, "auto", [first]) is first
     with pytest.raises(MethodError, match="did you mean 'chatml'"):
         with_chat_template(first, "chatlm")
+
+
+def test_the_command_merges_models_with_different_vocabularies(model, tmp_path, capsys):
+    first, second = model("first", words("a", "b")), model("second", words("a", "c"))
+    asked = ["merge", "linear", f"{tmp_path}/first", f"{tmp_path}/second", "--out", f"{tmp_path}/out"]
+    assert run(asked) == 0, capsys.readouterr().err  # of one size: what their rows mean, the tensors do not say
+    model("third", words("a", "b", "c"))
+    asked[3] = f"{tmp_path}/third"
+    assert run([*asked, "--overwrite"]) == 2
+    assert "--tokenizer union" in capsys.readouterr().err
+    asked[3] = f"{tmp_path}/second"
+    assert run([*asked, "--overwrite", "--tokenizer", "union", "--pad-to-multiple-of", "4"]) == 0
+    assert "only in" in capsys.readouterr().out
+    made, expected = open_checkpoint(tmp_path / "out"), merge([first, second], tokenizer="union", pad_to_multiple_of=4)
+    assert all(torch.equal(made[name], expected[name]) for name in expected)
+    assert made[EMBEDDING].shape == (4, WIDTH)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab() == {"a": 0, "b": 1, "c": 2}
+    theirs = merge([first, second], tokenizer=tmp_path / "second")
+    assert torch.equal(theirs[EMBEDDING][1], second[EMBEDDING][1])
+    assert theirs.lineage.recipe["tokenizer"] == f"{tmp_path}/second"

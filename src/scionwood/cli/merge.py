@@ -1,6 +1,7 @@
 """Make one model's weights out of several models of one shape."""
 
 from pathlib import Path
+from typing import Literal
 
 from scionwood.cli._values import Whole
 
@@ -14,6 +15,10 @@ def command(
     out: Path | None = None,
     set: tuple[str, ...] = (),
     seed: Whole = 0,
+    tokenizer: str | None = None,
+    pad_to_multiple_of: Whole | None = None,
+    merge_space: Literal["product", "factors", "weight"] | None = None,
+    rank: Whole | None = None,
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
@@ -36,13 +41,21 @@ def command(
     models
         The models: folders, .safetensors or torch files, or hub ids, in the order that weights are given in.
     base
-        What the models were fine-tuned from, for methods that merge differences.
+        What the models were fine-tuned from, for methods that merge differences; with adapters, what they are put on.
     out
         The folder to write, or one file where the name ends with .safetensors. It appears only when complete.
     set
         An option of the method, NAME=VALUE, such as density=0.3 or weights=1,0.5; may be repeated.
     seed
         For the methods that draw at random.
+    tokenizer
+        For models with different vocabularies: union, base, or the model whose tokenizer the result has.
+    pad_to_multiple_of
+        With a tokenizer: the rows of the embedding are brought up to a multiple of it.
+    merge_space
+        For PEFT adapters: merge their products (the default), their factors, or the base with each of them on it.
+    rank
+        For PEFT adapters: of the merged one; the sum of theirs unless given.
     dtype
         Store the weights as float32, float16 or bfloat16; they keep the base's type unless asked.
     shard_size
@@ -85,6 +98,10 @@ def command(
         seed=seed,
         device=device,
         allow_nonfinite=allow_nonfinite,
+        tokenizer=tokenizer,
+        pad_to_multiple_of=pad_to_multiple_of,
+        merge_space=merge_space,
+        rank=rank,
     )
     return deliver(
         made,

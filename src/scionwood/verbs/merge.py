@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,11 +83,15 @@ def merge(
         _check_adapters(opened, origin, tokenizer)
         return merge_adapters(
             opened,
-            merge=functools.partial(merge, device=device, allow_nonfinite=allow_nonfinite),
+            merge=merge,
             base=origin,
             method=method,
             options=options,
             seed=seed,
+            settings={
+                **({} if device == "cpu" else {"device": device}),
+                **({"allow_nonfinite": True} if allow_nonfinite else {}),
+            },
             merge_space=merge_space,
             rank=rank,
         )
@@ -129,7 +132,7 @@ def merge(
     recipe |= {"models": [told(model) for model in given[1:] if model is not None]}
     recipe |= {} if given[0] is None else {"base": told(given[0])}
     if tokenizer is not None:
-        recipe["tokenizer"] = tokenizer.source if isinstance(tokenizer, Checkpoint) else str(tokenizer)
+        recipe["tokenizer"] = told(tokenizer) if isinstance(tokenizer, Checkpoint) else str(tokenizer)
         recipe |= {} if pad_to_multiple_of is None else {"pad_to_multiple_of": pad_to_multiple_of}
     recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
     recipe |= {"allow_nonfinite": True} if allow_nonfinite else {}

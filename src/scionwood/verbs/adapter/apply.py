@@ -26,10 +26,10 @@ from scionwood.errors import MatchError, nearest
 from scionwood.verbs.adapter.lora import Adapter, LowRank, read_adapter
 from scionwood.verbs.adapter.product import adapted, adapted_bias
 
-__all__ = ["apart", "apply_adapter", "with_head"]
+__all__ = ["apart", "apply_adapter", "put_on", "with_head"]
 
 
-def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None = None) -> Checkpoint:
+def apply_adapter(model: Source, adapter: Source) -> Checkpoint:
     """Put a PEFT adapter on a model: W + scale · B · A, in float32 and rounded once.
 
     LoRA with its variants: rank-stabilised scale, ranks and alphas by pattern, DoRA, embeddings, convolutions, biases, and
@@ -39,7 +39,6 @@ def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None =
     Args:
         model: the model that the adapter was made for.
         adapter: the adapter.
-        dtype: what the changed tensors are stored in, instead of the model's own dtype.
 
     Returns:
         A lazy checkpoint: nothing is read until it is written.
@@ -57,12 +56,16 @@ def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None =
         tensor([[2., 4.],
                 [0., 0.]])
     """
-    given = open_checkpoint(model)
-    base = with_head(given)
-    read = read_adapter(open_checkpoint(adapter))
+    return put_on(open_checkpoint(model), open_checkpoint(adapter))
+
+
+def put_on(model: Checkpoint, adapter: Checkpoint, *, dtype: torch.dtype | None = None) -> Checkpoint:
+    """Put an adapter on a model, and store what changes in a dtype, instead of the model's own."""
+    base = with_head(model)
+    read = read_adapter(adapter)
     targets = _targets(base, read, _Names(base, read))
     untied = {alias: name for alias, name in base.ties.items() if alias in targets or name in targets}
-    base = apart(base, untied) if untied else given
+    base = apart(base, untied) if untied else model
     tensors = dict(base.tensors)
     entries: dict[str, Entry] = {}
     for name, (whole, product) in targets.items():
@@ -83,10 +86,10 @@ def apply_adapter(model: Source, adapter: Source, *, dtype: torch.dtype | None =
     return replace(
         base,
         tensors=tensors,
-        source=f"{base.source}+{read.checkpoint.source}",
+        source=f"{model.source}+{adapter.source}",
         revision=None,
         lineage=Lineage(
-            {"verb": "apply_adapter", "model": told(given), "adapter": told(read.checkpoint)},
+            {"verb": "apply_adapter", "model": told(model), "adapter": told(adapter)},
             (parent_of(base, "base"), parent_of(read.checkpoint, "adapter")),
             None,
             installed_versions(),

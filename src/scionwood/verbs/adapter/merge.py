@@ -26,7 +26,7 @@ from scionwood.checkpoint.parent import told
 from scionwood.methods import registry
 from scionwood.methods.merge.whole import merge_tensors
 from scionwood.methods.record import Record, resolve
-from scionwood.verbs.adapter.apply import apart, apply_adapter, with_head
+from scionwood.verbs.adapter.apply import apart, put_on, with_head
 from scionwood.verbs.adapter.factor import compressed, truncated
 from scionwood.verbs.adapter.fit import by_module, check_fit, check_request
 from scionwood.verbs.adapter.lora import PREFIX, Adapter, LowRank, read_adapter
@@ -45,6 +45,7 @@ def merge_adapters(
     method: str = "linear",
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
     merge_space: str | None = None,
     rank: int | None = None,
 ) -> Checkpoint:
@@ -73,6 +74,7 @@ def merge_adapters(
         method: a method of the family merge.
         options: the method's own options.
         seed: of methods that draw at random.
+        settings: what else the merge of checkpoints is told.
         merge_space: ``product`` unless there is a base.
         rank: of the merged adapter; the sum of the ranks, at most the smaller side of the weight, unless given.
 
@@ -90,10 +92,18 @@ def merge_adapters(
     read = [read_adapter(adapter) for adapter in adapters]
     check_request(read, space, base, rank)
     with_base = Record.of(function).space == "delta" or "base" in Record.of(function).inputs
-    again = _Again(merge, method, resolved, seed, with_base=with_base)
+    again = _Again(merge, method, resolved, seed, settings or {}, with_base=with_base)
+    recipe: dict[str, Any] = {"verb": "merge", "method": Record.of(function).name}
+    recipe |= {"models": [told(own) for own in adapters], "merge_space": space} | dict(again.settings)
+    recipe |= {} if rank is None else {"rank": rank}
+    recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
+    parents = tuple(parent_of(own, "adapter") for own in adapters)
     if space == "weight":
         assert base is not None
-        return _on_base(base, adapters, again)
+        lineage = Lineage(
+            recipe | {"base": told(base)}, (parent_of(base, "base"), *parents), seed, installed_versions()
+        )
+        return replace(_on_base(base, adapters, again), lineage=lineage)
     check_fit(read, space)
     if space == "factors":
         made = _of_factors(read, again)
@@ -101,17 +111,13 @@ def merge_adapters(
         shares = _shares(function, len(read), resolved)
         made = _of_products(read, again, rank) if shares is None else _side_by_side(read, shares, rank)
     _add_plain(made, read, again)
-    recipe = {"verb": "merge", "method": Record.of(function).name, "models": [told(own) for own in adapters]}
-    recipe |= {"merge_space": space} | ({} if rank is None else {"rank": rank})
-    recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
-    first = adapters[0]
     return replace(
-        first,
+        adapters[0],
         tensors=made.tensors,
         config=_config(read, made),
         source=f"merge({', '.join(own.source for own in adapters)})",
         revision=None,
-        lineage=Lineage(recipe, tuple(parent_of(own, "adapter") for own in adapters), seed, installed_versions()),
+        lineage=Lineage(recipe, parents, seed, installed_versions()),
         ledger=Ledger(made.entries),
         origin=None,
     )
@@ -125,6 +131,7 @@ class _Again:
     method: str
     options: Mapping[str, Any]
     seed: int
+    settings: Mapping[str, Any]
     with_base: bool
 
     def __call__(self, tensors: Sequence[Mapping[str, LazyTensor]]) -> Checkpoint:
@@ -135,7 +142,7 @@ class _Again:
         return self.of(models, base)
 
     def of(self, models: Sequence[Checkpoint], base: Checkpoint | None) -> Checkpoint:
-        return self.merge(models, base=base, method=self.method, options=self.options, seed=self.seed)
+        return self.merge(models, base=base, method=self.method, options=self.options, seed=self.seed, **self.settings)
 
 
 @dataclass
@@ -162,7 +169,7 @@ class _Made:
 
 def _on_base(base: Checkpoint, adapters: Sequence[Checkpoint], again: _Again) -> Checkpoint:
     """Merge the base with each adapter on it; float32 in between, so that small differences are not rounded away."""
-    models = [apply_adapter(base, adapter, dtype=torch.float32) for adapter in adapters]
+    models = [put_on(base, adapter, dtype=torch.float32) for adapter in adapters]
     named = with_head(base)
     untied = {alias for alias in named.ties if any(alias in model.tensors for model in models)}
     if untied:
