@@ -39,7 +39,7 @@ class Inputs:
         Raises:
             SourceError: some are not; all of them are listed.
         """
-        changed = dict.fromkeys(file.label for file in self.files if file.changed)
+        changed = sorted({file.label for file in self.files if file.changed})
         if changed:
             raise SourceError(
                 f"{len(changed)} of the files that are read changed after they were opened.",

@@ -1,0 +1,84 @@
+"""A merge that takes its time, run in processes that may be killed at any moment."""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor, Lineage, journal, open, stream, write
+
+TENSORS = 40
+SHARD_BYTES = 3_000
+
+
+def make_inputs(folder: Path) -> list[Path]:
+    """Write two models of forty tensors: most are small, two take several tiles."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {number: 3_000 if number in (7, 23) else 100 for number in range(TENSORS)}
+    for model in ("a", "b"):
+        weights = {f"layers.{number}.weight": torch.randn(size, generator=generator) for number, size in sizes.items()}
+        write(weights, folder / f"{model}.safetensors")
+    return [folder / f"{model}.safetensors" for model in ("a", "b")]
+
+
+def merged(
+    inputs: list[Path], called: Callable[[str], None] = lambda name: None, *, scale: float = 0.5, seconds: float = 0.0
+) -> Checkpoint:
+    """Add the models, calling a function with the name of every tensor that is computed."""
+    models = [open(path) for path in inputs]
+
+    def add(tensors: list[LazyTensor]) -> Callable[[int, int], torch.Tensor]:
+        def function(start: int, stop: int) -> torch.Tensor:
+            called(tensors[0].name)
+            time.sleep(seconds)
+            return scale * sum((tensor.read_rows(start, stop) for tensor in tensors), torch.zeros(()))
+
+        return function
+
+    tensors = {}
+    for name, tensor in models[0].tensors.items():
+        sources = [model.tensors[name] for model in models]
+        tensors[name] = ComputedTensor(name, tensor.shape, tensor.dtype, add(sources), sources=sources)
+    lineage = Lineage({"verb": "add", "scale": scale}, seed=0)
+    return Checkpoint(tensors, config={"model_type": "oak"}, lineage=lineage)
+
+
+class Running:
+    """A run in a process of its own, forked from one that has torch already."""
+
+    def __init__(self, inputs: list[Path], out: Path) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.faults.slow"])
+        self.tensors, sender = context.Pipe(duplex=False)
+        self.process = context.Process(target=_run, args=(inputs, out, sender))
+        self.process.start()
+        sender.close()
+
+    def kill(self, *, after: int, seconds: float) -> None:
+        """Kill it when so many tensors are written, or as many seconds later; or let it end before."""
+        with contextlib.suppress(EOFError):
+            while self.tensors.recv() < after:
+                pass
+        self.process.join(seconds)
+        self.process.kill()
+        self.process.join()
+        self.tensors.close()
+        assert self.process.exitcode in (0, -signal.SIGKILL)
+
+
+def _run(inputs: list[Path], out: Path, pipe: Connection) -> None:
+    journal.SECONDS_BETWEEN_COMMITS = 0.01
+    stream.TILE_BYTES, stream.SMALL_BYTES = 4 << 10, 1 << 10
+    pipe.send(0)
+    write(
+        merged(inputs, seconds=0.004),
+        out,
+        shard_size=SHARD_BYTES,
+        workers=2,
+        progress=lambda state: pipe.send(state.tensors_done),
+    )
