@@ -48,6 +48,39 @@ def test_equal_models_all_enter_or_only_the_first():
         choose_soup([], score)
 
 
+AVERAGES = [
+    ("linear", {}),
+    ("linear", {"weights": (0.2, 0.7, 1.3)}),
+    ("checkpoint_average", {"runs": (2, 1)}),
+    ("ewa", {}),
+    ("ewa", {"expert": 1, "beta": 0.3}),
+    ("final_checkpoints", {}),
+    ("final_checkpoints", {"scheme": "wma"}),
+    ("greedy_soup", {}),
+    ("lawa", {}),
+    ("metrics_weighted", {}),
+    ("sparse_soup", {}),
+    ("zscl", {}),
+    ("zscl", {"alpha": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), AVERAGES)
+def test_what_all_models_have_in_common_stays_to_the_bit(name, options):
+    generator = torch.Generator().manual_seed(0)
+    frozen = torch.randn(5000, generator=generator)
+    made = merge_tensors(registry.load(f"merge.{name}"), [frozen] * 3, options=options)
+    assert torch.equal(made, frozen)
+
+
+def test_averages_by_weights_of_either_sign_are_their_sum():
+    models = [torch.tensor([1.0]), torch.tensor([5.0]), torch.tensor([2.0])]
+    made = merge_tensors(registry.load("merge.linear"), models, options={"weights": (1, -1, 2)})
+    torch.testing.assert_close(made, torch.tensor([0.0]))
+    ends = [merge_tensors(registry.load("merge.interpolate"), models[:2], options={"alpha": a}).item() for a in (0, 1)]
+    assert ends == [1.0, 5.0]
+
+
 def test_a_soup_of_one_mask_is_as_sparse_as_its_members():
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(40, 30, generator=generator) < 0.1

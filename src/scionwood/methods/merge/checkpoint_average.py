@@ -14,7 +14,7 @@ from typing import Annotated
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
 
 __all__ = ["checkpoint_average"]
@@ -52,4 +52,4 @@ def checkpoint_average(
     for size in sizes:
         skipped = int(discard * size)
         weights += [0.0] * skipped + [1 / (size - skipped) / len(sizes)] * (size - skipped)
-    return add_up(tensors, weights)
+    return average(tensors, weights)

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.merge.weighting import check_index
 from scionwood.methods.record import Finite, method
 
@@ -51,7 +51,7 @@ def ewa(
     """
     count = len(tensors)
     if expert is None or count == 1:
-        return add_up(tensors, [1 / count] * count)
+        return average(tensors, [1.0] * count)
     weights = [beta / (count - 1)] * count
     weights[check_index(expert, count)] = 1 - beta
-    return add_up(tensors, weights)
+    return average(tensors, weights)

@@ -19,8 +19,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
-from scionwood.methods.merge.weighting import spread_weights
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
 
 __all__ = ["final_checkpoints"]
@@ -61,11 +60,11 @@ def final_checkpoints(
         weights = [before - after for before, after in pairwise(steps)]
         if min(weights) < 0:
             raise MethodError(f"The multipliers {list(multipliers)} rise: a decay goes down.")
-        return add_up(tensors, weights)
+        return average(tensors, weights)
     if scheme == "ema":
         weights = [alpha * (1 - alpha) ** (count - 1 - number) for number in range(count)]
         if not bias_correction:
             weights[0] = (1 - alpha) ** (count - 1)
     else:
         weights = [1.0 if scheme == "sma" else float(number) for number in range(1, count + 1)]
-    return add_up(tensors, spread_weights(weights, count, normalize=True))
+    return average(tensors, weights)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
 from scionwood.methods.summary import Sum
 
@@ -69,4 +69,4 @@ def fusing(
     if center == "median":
         ordered = torch.stack(list(deltas)).sort(0).values
         return ordered[[(len(deltas) - 1) // 2, len(deltas) // 2]].mean(0).mul_(beta)
-    return add_up(deltas, [beta / len(deltas)] * len(deltas))
+    return average(deltas, [1.0] * len(deltas)).mul_(beta)

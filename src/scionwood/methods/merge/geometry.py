@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scionwood.methods.summary import Sum
 
-__all__ = ["GRAM", "add_up", "mix"]
+__all__ = ["GRAM", "add_up", "average", "mix"]
 
 
 def _gram(inputs: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> Tensor:
@@ -40,4 +40,23 @@ def add_up(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     result = tensors[0] * weights[0]
     for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
         result.add_(tensor, alpha=weight)
+    return result
+
+
+def average(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted mean of the tensors, made as a running one: what is equal in all of them stays as it is.
+
+    A sum of thirds is not always the whole in float32; so what a fine-tuning froze would come out changed.
+
+    >>> average([torch.tensor([0.1, 1.0])] * 2 + [torch.tensor([0.1, 4.0])], [1.0, 1.0, 1.0])
+    tensor([0.1000, 2.0000])
+    """
+    if min(weights) < 0:
+        # Partial sums may be nothing then, and the mean lies outside anyway.
+        return add_up(tensors, [weight / sum(weights) for weight in weights])
+    counted = [(tensor, weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
+    result, total = counted[0][0].clone(), counted[0][1]
+    for tensor, weight in counted[1:]:
+        total += weight
+        result.lerp_(tensor, weight / total)
     return result

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.merge.weighting import check_index, spread
 from scionwood.methods.record import Finite, method
 
@@ -61,7 +61,7 @@ def greedy_soup(
         chosen = list(ranked)[:taken]
     if not chosen or len(set(chosen)) < len(chosen):
         raise MethodError(f"The choice {list(chosen)} is empty, or names a model twice.")
-    return add_up([tensors[check_index(number, count)] for number in chosen], [1 / len(chosen)] * len(chosen))
+    return average([tensors[check_index(number, count)] for number in chosen], [1.0] * len(chosen))
 
 
 def choose_soup(

@@ -19,10 +19,10 @@ under other names, each a way to choose the ends and alpha:
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.record import Finite, method
 
 __all__ = ["interpolate"]
@@ -32,7 +32,6 @@ __all__ = ["interpolate"]
 def interpolate(tensors: Sequence[Tensor], *, alpha: Annotated[float, Finite()] = 0.5) -> Tensor:
     """Return the point at alpha on the line from the first tensor to the second.
 
-    >>> import torch
     >>> interpolate([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])], alpha=0.25)
     tensor([1.5000, 2.0000])
 
@@ -47,4 +46,4 @@ def interpolate(tensors: Sequence[Tensor], *, alpha: Annotated[float, Finite()] 
         raise MethodError(
             f"A line goes between two models, and {len(tensors)} are given.", hint="linear takes any number."
         )
-    return add_up(tensors, [1 - alpha, alpha])
+    return torch.lerp(tensors[0], tensors[1], alpha)

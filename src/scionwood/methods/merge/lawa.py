@@ -12,7 +12,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
 
 __all__ = ["lawa"]
@@ -31,4 +31,4 @@ def lawa(tensors: Sequence[Tensor], *, k: Annotated[int, Finite(at_least=1)] = 6
         k: how many of the latest are averaged: 6 to 10, an epoch or a few thousand steps apart.
     """
     latest = tensors[-k:]
-    return add_up(latest, [1 / len(latest)] * len(latest))
+    return average(latest, [1.0] * len(latest))

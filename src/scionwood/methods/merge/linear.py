@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import add_up, average
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import method
 
@@ -44,4 +44,5 @@ def linear(tensors: Sequence[Tensor], *, weights: Weights = 1.0, normalize: bool
     Raises:
         MethodError: the weights do not fit the models, or sum to zero.
     """
-    return add_up(tensors, spread_weights(weights, len(tensors), normalize=normalize))
+    listed = spread_weights(weights, len(tensors), normalize=normalize)
+    return average(tensors, listed) if normalize else add_up(tensors, listed)

@@ -14,7 +14,7 @@ from typing import Annotated
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.merge.weighting import spread_weights
 from scionwood.methods.record import Finite, method
 
@@ -50,4 +50,4 @@ def metrics_weighted(
     sign = -1.0 if losses is not None else 1.0
     logarithms = [sign * penalty * math.log(metric) for metric in spread_weights(list(given), len(tensors))]
     weights = [math.exp(logarithm - max(logarithms)) for logarithm in logarithms]
-    return add_up(tensors, spread_weights(weights, len(tensors), normalize=True))
+    return average(tensors, weights)

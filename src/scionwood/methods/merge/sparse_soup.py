@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import method
 from scionwood.methods.summary import Sum
@@ -65,7 +65,7 @@ def sparse_soup(
             f"{int(counts[number])} of one tensor.",
             hint="Set masks to union, intersection or last, if the soup may be so.",
         )
-    result = add_up(tensors, spread_weights(weights, len(tensors), normalize=True))
+    result = average(tensors, spread_weights(weights, len(tensors), normalize=True))
     if masks == "last":
         return result * (tensors[-1] != 0)
     if masks == "intersection":

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from scionwood.methods.merge.geometry import add_up
+from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
 
 __all__ = ["zscl"]
@@ -45,4 +45,4 @@ def zscl(
         weights = [alpha * number / (number + 1) * weight for weight in weights]
         weights[number] += alpha / (number + 1)
         weights[-1] += 1 - alpha
-    return add_up(points, weights)
+    return average(points, weights)
