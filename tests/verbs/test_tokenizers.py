@@ -4,6 +4,7 @@ import ast
 import email.message
 import inspect
 import json
+import re
 import textwrap
 from dataclasses import replace
 
@@ -113,7 +114,8 @@ def test_shared_rows_are_averaged_and_own_rows_are_kept(model):
     made = merge(aligned.models)
     for name in (EMBEDDING, "lm_head.weight", "lm_head.bias"):
         x, y = first[name], second[name]
-        assert torch.equal(made[name], torch.stack([(x[0] + y[0]) / 2, x[1], y[1]])), name
+        torch.testing.assert_close(made[name][0], (x[0] + y[0]) / 2)
+        assert torch.equal(made[name][1:], torch.stack([x[1], y[1]])), name
     assert torch.equal(made["model.layers.0.up.weight"], merge([first, second])["model.layers.0.up.weight"])
     assert made.config == {**(first.config or {}), "vocab_size": 3}
     assert aligned.details[EMBEDDING] == f"rows: 1 in all models, 1 only in {first.source}, 1 only in {second.source}"
@@ -177,6 +179,16 @@ def test_the_base_or_a_models_vocabulary_can_be_kept(model):
         theirs.models[0][EMBEDDING], torch.stack([first[EMBEDDING][0], second[EMBEDDING][1], first[EMBEDDING][1]])
     )
     assert theirs.models[0].side_files["tokenizer.json"] == second.side_files["tokenizer.json"]
+
+
+def test_rows_of_one_number_that_stand_for_different_tokens_are_told(model):
+    first, second = model("first", words("a", "b")), model("second", words("a", "c"))
+    with pytest.warns(UserWarning, match="1 token of .*first and .*second have the same number and another spelling"):
+        merge([first, second])
+    merge([first, model("third", words("a", "b"))])
+    short = model("short", words("a", "b", "c"), rows=2)
+    with pytest.warns(UserWarning, match="1 tokens have no row"):
+        merge([short, second], tokenizer="union")
 
 
 def test_a_token_without_a_row_is_taken_for_absent(model):
@@ -396,7 +408,9 @@ def test_the_chat_template_that_most_models_have(model, tmp_path):
 def test_the_command_merges_models_with_different_vocabularies(model, tmp_path, capsys):
     first, second = model("first", words("a", "b")), model("second", words("a", "c"))
     asked = ["merge", "linear", f"{tmp_path}/first", f"{tmp_path}/second", "--out", f"{tmp_path}/out"]
-    assert run(asked) == 0, capsys.readouterr().err  # of one size: what their rows mean, the tensors do not say
+    assert run(asked) == 0, capsys.readouterr().err
+    # Of one size: what their rows stand for, the tensors do not say.
+    assert "1: 'b' and 'c'; --tokenizer union" in re.sub(r"\s+", " ", capsys.readouterr().err)
     model("third", words("a", "b", "c"))
     asked[3] = f"{tmp_path}/third"
     assert run([*asked, "--overwrite"]) == 2

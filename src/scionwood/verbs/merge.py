@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.adapter import merge_adapters
-from scionwood.verbs.tokenizer import Aligned, align_vocabularies
+from scionwood.verbs.tokenizer import Aligned, align_vocabularies, difference
 from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 
 __all__ = ["merge"]
@@ -108,6 +109,7 @@ def merge(
         opened, origin = list(aligned.models), aligned.base
     everyone = [*([] if origin is None else [origin]), *opened]
     _check_names(everyone)
+    _warn_of_vocabularies(everyone, aligned)
     uses_base = record.space == "delta" or "base" in record.inputs
     names = [*(model.source for model in opened), *([] if origin is None else [origin.source])]
     job = Job(names, device=check_device(device), allow_nonfinite=allow_nonfinite)
@@ -187,6 +189,17 @@ def _check_adapters(models: Sequence[Checkpoint], base: Checkpoint | None, token
             problems=problems,
             hint="scionwood.apply_adapter puts an adapter on its model, and makes it a whole one.",
         )
+
+
+def _warn_of_vocabularies(checkpoints: Sequence[Checkpoint], aligned: Aligned | None) -> None:
+    """Say what the shapes do not: that rows of one number stand for different tokens, or what aligning has left out."""
+    if aligned is not None:
+        found = list(aligned.notes)
+    else:
+        differences = (difference(checkpoints[0], other) for other in checkpoints[1:])
+        found = [f"{told}; --tokenizer union aligns their rows" for told in differences if told is not None]
+    for note in found:
+        warnings.warn(f"Vocabularies: {note}.", stacklevel=3)
 
 
 def _among(models: Sequence[Checkpoint | None], wanted: Source) -> Checkpoint:

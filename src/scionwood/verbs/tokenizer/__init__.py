@@ -11,5 +11,6 @@
 
 from scionwood.verbs.tokenizer.align import Aligned, TokenSource, align_vocabularies
 from scionwood.verbs.tokenizer.template import with_chat_template
+from scionwood.verbs.tokenizer.vocabulary import difference
 
-__all__ = ["Aligned", "TokenSource", "align_vocabularies", "with_chat_template"]
+__all__ = ["Aligned", "TokenSource", "align_vocabularies", "difference", "with_chat_template"]

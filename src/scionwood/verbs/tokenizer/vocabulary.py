@@ -13,7 +13,7 @@ from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint.strict_json import parse_json_object
 from scionwood.errors import SourceError
 
-__all__ = ["SETTINGS", "TOKENIZER", "Vocabulary", "document", "is_tokenizer_file", "read_vocabulary"]
+__all__ = ["SETTINGS", "TOKENIZER", "Vocabulary", "difference", "document", "is_tokenizer_file", "read_vocabulary"]
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
@@ -125,6 +125,37 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary | None:
         dropped=dropped,
         converted=converted,
     )
+
+
+def difference(first: Checkpoint, second: Checkpoint) -> str | None:
+    """Return how two models' tokenizers number tokens differently; None where they do not, or lack the file that says it.
+
+    Merged without a tokenizer, rows are taken by their numbers, whatever tokens they stand for.
+    """
+    texts = [document(checkpoint, TOKENIZER) for checkpoint in (first, second)]
+    if None in texts or texts[0] == texts[1]:
+        return None
+    one, two = (
+        _spelled(parse_json_object(text or b"", f"The {TOKENIZER} of {checkpoint.source}"))
+        for text, checkpoint in zip(texts, (first, second), strict=True)
+    )
+    unlike = [number for number, token in one.items() if two.get(number, token) != token]
+    if not unlike:
+        return None
+    number = unlike[0]
+    count = "1 token" if len(unlike) == 1 else f"{len(unlike):,} tokens"
+    return (
+        f"{count} of {first.source} and {second.source} have the same number and another spelling, such as {number}: "
+        f"{one[number]!r} and {two[number]!r}"
+    )
+
+
+def _spelled(spec: Mapping[str, Any]) -> dict[int, str]:
+    """Id → token, of a tokenizer.json; nothing where it is not one that the tokenizers library writes."""
+    try:
+        return {number: token for token, number in _ids(spec).items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
 
 
 def _ids(spec: Mapping[str, Any]) -> dict[str, int]:
