@@ -116,7 +116,8 @@ def test_shared_rows_are_averaged_and_own_rows_are_kept(model):
         x, y = first[name], second[name]
         torch.testing.assert_close(made[name][0], (x[0] + y[0]) / 2)
         assert torch.equal(made[name][1:], torch.stack([x[1], y[1]])), name
-    assert torch.equal(made["model.layers.0.up.weight"], merge([first, second])["model.layers.0.up.weight"])
+    layer = "model.layers.0.up.weight"
+    torch.testing.assert_close(made[layer], (first[layer] + second[layer]) / 2)
     assert made.config == {**(first.config or {}), "vocab_size": 3}
     assert aligned.details[EMBEDDING] == f"rows: 1 in all models, 1 only in {first.source}, 1 only in {second.source}"
 
