@@ -202,6 +202,16 @@ def test_a_disk_that_is_full(models: Path, tmp_path: Path) -> None:
     is_one_message(outcome, ["student needs", f"{disk} has 16.38 kB free", "write to another disk"])
 
 
+def test_memory_that_does_not_suffice(models: Path, tmp_path: Path) -> None:
+    tuned = copied(models / "teacher", tmp_path / "tuned")
+    flags = ["merge", "iso_c", tuned, "--base", models / "teacher", "--out", tmp_path / "merged", "--memory"]
+    said = refused(tmp_path, *flags, "1kB", words=[".weight' takes ", "of memory while it is made, more than 1.00 kB"])
+    found = re.search("Allow ([0-9,]+) bytes or more", said)
+    assert found
+    assert scionwood(*flags, found[1].replace(",", "")).code == 0
+    refused(tmp_path, *flags[:-2], tmp_path / "again", "--memory", "much", words=["'much' is not a size"])
+
+
 # ------------------------------------------------------------------------------------------------ a bug stays none of it
 
 

@@ -176,7 +176,7 @@ def _budget(shards: Sequence[Shard], memory: int | str | None) -> int:
     if largest is not None and budget < need:
         raise OutputError(
             f"{largest.name!r} takes {format_bytes(need)} of memory while it is made, more than {format_bytes(budget)}.",
-            hint="Allow as much (memory, --memory), or leave the limit out.",
+            hint=f"Allow {need:,} bytes or more (memory, --memory), or leave the limit out.",
         )
     return budget
 
