@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
+from scionwood.checkpoint import cast, write
 from scionwood.checkpoint import open as open_checkpoint
-from scionwood.checkpoint import write
 from scionwood.engine import combine
 from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.random import Uniforms
@@ -215,3 +215,11 @@ def test_the_inputs_may_have_different_dtypes_and_orders(tmp_path):
     expected = merge([open_checkpoint(narrow), tuned[1]], base=base, method="task_arithmetic")
     assert torch.equal(made["matrix"], expected["matrix"])
     assert made["matrix"].dtype == torch.float32
+
+
+def test_a_merge_in_another_dtype_is_rounded_once():
+    models = [{"w": torch.randn(64, 8).bfloat16()} for _ in range(3)]
+    exact = merge([{"w": model["w"].float()} for model in models], options={"weights": (1, 2, 4)})["w"]
+    merged = merge(models, options={"weights": (1, 2, 4)})
+    assert torch.equal(cast(merged, "float32")["w"], exact)
+    assert torch.equal(merged["w"], exact.bfloat16())

@@ -8,7 +8,7 @@ import torch
 
 from scionwood.checkpoint.checkpoint import Checkpoint, format_bytes
 from scionwood.checkpoint.header import DTYPE_CODES, MOST_HEADER_BYTES, StoredTensor, encode_header
-from scionwood.checkpoint.tensor import CastTensor, LazyTensor
+from scionwood.checkpoint.tensor import LazyTensor
 from scionwood.errors import OutputError, nearest
 
 __all__ = ["Shard", "parse_dtype", "parse_size", "plan_shards", "shard_index", "with_dtype"]
@@ -86,7 +86,7 @@ def with_dtype(tensors: Mapping[str, LazyTensor], dtype: torch.dtype) -> dict[st
             hint="Leave dtype out, or dequantise the model first.",
         )
     return {
-        name: CastTensor(tensor, dtype) if tensor.dtype.is_floating_point and tensor.dtype != dtype else tensor
+        name: tensor.cast(dtype) if tensor.dtype.is_floating_point and tensor.dtype != dtype else tensor
         for name, tensor in tensors.items()
     }
 

@@ -134,6 +134,10 @@ class LazyTensor(ABC):
         other.name = name
         return other
 
+    def cast(self, dtype: torch.dtype) -> "LazyTensor":
+        """Return the same tensor in another dtype, rounded to nearest even."""
+        return CastTensor(self, dtype)
+
 
 class FileTensor(LazyTensor):
     """A tensor stored in a file: a range of bytes, mapped and not copied.

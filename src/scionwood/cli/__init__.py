@@ -4,7 +4,7 @@ A file ``cli/select.py`` with a function ``command`` is ``scionwood select``; th
 its line in ``scionwood --help``. Files that begin with an underscore are not commands. Commands parse, call one
 public function, and print: whatever else a command needs belongs on a floor below.
 
-Exit codes: 0 done · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted · 143 terminated.
+Exit codes: 0 done · 1 what `reproduce` compared differs · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted · 143 terminated.
 """
 
 import ast

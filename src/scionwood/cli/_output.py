@@ -1,15 +1,16 @@
 """What commands that make a checkpoint have in common: they write it, or do not, and say what was done."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scionwood.checkpoint import Checkpoint, write
+from scionwood.checkpoint import Checkpoint, cast, write
 from scionwood.checkpoint.folder import expanded
 from scionwood.checkpoint.plan import parse_dtype, parse_size
 from scionwood.checkpoint.staging import check_output
 from scionwood.cli._progress import WriteProgress
 from scionwood.cli._terminal import print_json, print_lines, print_note
+from scionwood.engine.plan import Plan
 from scionwood.errors import OutputError
 
 __all__ = ["check_delivery", "deliver"]
@@ -54,15 +55,17 @@ def deliver(
     dry_run: bool,
     restart: bool = False,
     memory: str | None = None,
+    steps: Mapping[str, Checkpoint] | None = None,
 ) -> int:
-    """Write a checkpoint with a progress bar, unless it is a dry run, and print its ledger."""
+    """Write a checkpoint with a progress bar and print its ledger; for a dry run print the ledger and the plan."""
+    if dtype is not None:
+        made = cast(made, dtype)
     if out is not None and not dry_run:
         with WriteProgress(f"writing {out}") as progress:
             write(
                 made,
                 out,
                 shard_size=shard_size,
-                dtype=dtype,
                 overwrite=overwrite,
                 restart=restart,
                 workers=workers,
@@ -74,5 +77,7 @@ def deliver(
         print_json(made.ledger.to_json())
     else:
         print_lines(made.ledger.summary())
+    if dry_run and not json:
+        print_lines(["", *Plan.of(made, steps).lines(workers)])
     print_note("nothing was written (--dry-run)" if dry_run else f"wrote {out}")
     return 0

@@ -1,6 +1,7 @@
 """Combining: one tensor made from several of the same shape, tile by tile, in float32."""
 
 import contextlib
+import copy
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -82,6 +83,12 @@ class CombinedTensor(LazyTensor):
         self._ready = False
         self._finite = False
         self._result: Tensor | None = None
+
+    def cast(self, dtype: torch.dtype) -> LazyTensor:
+        """Return the same result in another dtype, rounded once from float32."""
+        other = copy.copy(self)
+        other.dtype = dtype
+        return other
 
     @property
     def indivisible(self) -> bool:

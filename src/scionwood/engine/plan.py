@@ -1,0 +1,392 @@
+"""The plan: which tensor is made of which, what that reads, writes and holds; from headers alone.
+
+A plan is an immutable graph. A node is named by the hash of what makes it, with its options, and of the names of its
+inputs, so that what is the same twice is one node. Lazy tensors know their sources, passes and memory themselves; the
+plan adds up what is really read: a merge that looks at its inputs twice, and is itself looked at twice by another one,
+reads them three times, since what the first look finds out is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from scionwood.checkpoint import CastTensor, Checkpoint, FileTensor, LazyTensor, MemoryTensor, format_bytes
+from scionwood.engine.combine import TILE, CombinedTensor
+from scionwood.errors import RecipeError
+
+__all__ = ["Node", "Plan", "StepPlan", "Whole"]
+
+# What a thread holds of a tensor that it writes: a tile of the result.
+WRITTEN_TILE = 2 << 20
+
+
+class Node(NamedTuple):
+    """One tensor of a plan.
+
+    Args:
+        name: the hash of the operation and of the inputs' names.
+        operation: what makes it: a method's name, ``cast``, ``stored`` for what lies in a file, ….
+        tensor: the tensor's name in its checkpoint.
+        nbytes: the size of its values.
+        inputs: the names of the nodes that it is made of.
+        looks: how often all of it is read.
+    """
+
+    name: str
+    operation: str
+    tensor: str
+    nbytes: int
+    inputs: tuple[str, ...]
+    looks: int
+
+
+class Whole(NamedTuple):
+    """Tensors that are held whole, for one reason.
+
+    Args:
+        reason: why.
+        tensors: how many they are.
+        largest: the name of the one that takes most memory.
+        working_bytes: what a thread holds to make that one.
+    """
+
+    reason: str
+    tensors: int
+    largest: str
+    working_bytes: int
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one step of a recipe costs.
+
+    Args:
+        name: the step's name.
+        operations: what is done to its tensors: method → how many.
+        tensors: how many tensors it has.
+        bytes_read: what it reads from files, in all passes.
+        bytes_made: the size of its tensors.
+        written: whether they are written; else they are made in passing.
+        passes: how often its inputs are read, the fewest and the most.
+        whole: which tensors are held whole.
+    """
+
+    name: str
+    operations: Mapping[str, int]
+    tensors: int
+    bytes_read: int
+    bytes_made: int
+    written: bool
+    passes: tuple[int, int]
+    whole: tuple[Whole, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What making a checkpoint takes.
+
+    Args:
+        nodes: name → node, inputs before what is made of them.
+        steps: what each step of the recipe costs, in the order in which they follow each other.
+        bytes_read: what is read from files, in all passes.
+        bytes_written: the size of what is written.
+        working_bytes: for every tensor of the output, what a thread holds to make it; the largest first.
+        tile_bytes: what a thread holds of any tensor, whatever its size.
+        digest: a hash of the recipe, of every file that is read, and of what is written. It does not say where files are.
+
+    >>> import torch
+    >>> from scionwood.checkpoint import open
+    >>> plan = Plan.of(open({"weight": torch.zeros(2, 3)}))
+    >>> plan.bytes_written, plan.steps[0].operations
+    (24, {'stored': 1})
+    """
+
+    nodes: Mapping[str, Node]
+    steps: tuple[StepPlan, ...]
+    bytes_read: int
+    bytes_written: int
+    working_bytes: tuple[int, ...]
+    tile_bytes: int
+    digest: str
+
+    @staticmethod
+    def of(checkpoint: Checkpoint, steps: Mapping[str, Checkpoint] | None = None) -> Plan:
+        """Return the plan of a checkpoint; nothing but headers is read.
+
+        Args:
+            checkpoint: what is to be written.
+            steps: the checkpoints of the steps that it is made by, by name; its own as the last.
+        """
+        return _Walk(checkpoint, steps or {"output": checkpoint}).plan()
+
+    def check(self, expected: str) -> None:
+        """See that this is the plan with that digest.
+
+        Raises:
+            RecipeError: it is another one.
+        """
+        if expected != self.digest:
+            raise RecipeError(
+                f"The plan is no longer the expected one: its digest is {self.digest}, not {expected}.",
+                hint="The recipe, an option, or a file that is read has changed; `scionwood plan` shows the plan as it is now.",
+            )
+
+    def peak_bytes(self, workers: int | None = None) -> int:
+        """Return what so many threads hold at once at most, files apart: these are mapped, and the system's own."""
+        count = _cores() if workers is None else workers
+        return sum(self.working_bytes[:count]) + min(count, len(self.working_bytes)) * self.tile_bytes
+
+    def lines(self, workers: int | None = None) -> list[str]:
+        """Return the plan for people: a row for each step, what is held whole, and the totals."""
+        rows = [("step", "what", "tensors", "passes", "reads", "makes")]
+        rows += [
+            (
+                step.name,
+                ", ".join(step.operations) or "nothing",
+                f"{step.tensors:,}",
+                "-".join(dict.fromkeys(str(passes) for passes in step.passes)),
+                format_bytes(step.bytes_read),
+                format_bytes(step.bytes_made) + ("" if step.written else " in passing"),
+            )
+            for step in self.steps
+        ]
+        lines = list(_aligned(rows))
+        if any(step.whole for step in self.steps):
+            lines += ["", "held whole in memory"]
+        for step in self.steps:
+            lines += [
+                f"  {step.name}: {whole.tensors:,} tensor{'s' * (whole.tensors != 1)}: {whole.reason}; "
+                f"{whole.largest} takes most, {format_bytes(whole.working_bytes)}"
+                for whole in step.whole
+            ]
+        count = _cores() if workers is None else workers
+        lines += [
+            "",
+            f"reads    {format_bytes(self.bytes_read)}",
+            f"writes   {format_bytes(self.bytes_written)}",
+            f"memory   {format_bytes(self.peak_bytes(count))} at most, with {count} worker{'s' * (count != 1)}",
+            f"digest   {self.digest}",
+        ]
+        return lines
+
+    def to_json(self, workers: int | None = None) -> dict[str, Any]:
+        """Return the plan as plain data, without its nodes."""
+        return {
+            "digest": self.digest,
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "peak_bytes": self.peak_bytes(workers),
+            "steps": [
+                {
+                    **{key: value for key, value in vars(step).items() if key != "whole"},
+                    "whole": [whole._asdict() for whole in step.whole],
+                }
+                for step in self.steps
+            ],
+        }
+
+
+class _Walk:
+    """One walk over the tensors of a checkpoint, and of what they are made of."""
+
+    def __init__(self, checkpoint: Checkpoint, steps: Mapping[str, Checkpoint]) -> None:
+        self.checkpoint = checkpoint
+        self.steps = steps
+        self.order = list(_sources_first(checkpoint.tensors.values()))
+        self.files: dict[int, str] = {}
+
+    def plan(self) -> Plan:
+        names = self._names()
+        looks = self._looks(names)
+        nodes: dict[str, Node] = {}
+        for tensor in self.order:
+            name = names[id(tensor)]
+            if name not in nodes:
+                inputs = tuple(names[id(source)] for source in tensor.sources)
+                nodes[name] = Node(name, _operation(tensor), tensor.name, tensor.nbytes, inputs, looks[name])
+        stored = [node for node in nodes.values() if node.operation == "stored"]
+        outputs = self.checkpoint.tensors.values()
+        return Plan(
+            nodes=nodes,
+            steps=tuple(self._steps(names, looks)),
+            bytes_read=sum(node.nbytes * node.looks for node in stored),
+            bytes_written=sum(tensor.nbytes for tensor in outputs),
+            working_bytes=tuple(sorted((tensor.working_bytes for tensor in outputs), reverse=True)),
+            tile_bytes=WRITTEN_TILE + self._tile_bytes(),
+            digest=self._digest(names),
+        )
+
+    def _names(self) -> dict[int, str]:
+        """Name every tensor by the hash of what it is."""
+        names: dict[int, str] = {}
+        for tensor in self.order:
+            parts = [self._identity(tensor), *(names[id(source)] for source in tensor.sources)]
+            names[id(tensor)] = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+        return names
+
+    def _identity(self, tensor: LazyTensor) -> str:
+        what = f"{_operation(tensor)} {tensor.dtype} {tensor.shape}"
+        if isinstance(tensor, FileTensor):
+            return f"{what} {self._file(tensor)} {tensor.offset}"
+        if isinstance(tensor, CombinedTensor):
+            # The name keys the random numbers.
+            return f"{what} {tensor.options!r} {tensor.seed} {tensor.name}"
+        if isinstance(tensor, CastTensor):
+            return what
+        return f"{what} {tensor.name}"
+
+    def _file(self, tensor: FileTensor) -> str:
+        if id(tensor.file) not in self.files:
+            self.files[id(tensor.file)] = tensor.file.fingerprint()
+        return self.files[id(tensor.file)]
+
+    def _looks(self, names: Mapping[int, str]) -> Counter[str]:
+        """How often every tensor is read from end to end: passes but for the last are made once, whoever reads the result."""
+        looks: Counter[str] = Counter(names[id(tensor)] for tensor in self.checkpoint.tensors.values())
+        done: set[str] = set()
+        for tensor in reversed(self.order):
+            name = names[id(tensor)]
+            if name not in done:
+                done.add(name)
+                for source in tensor.sources:
+                    looks[names[id(source)]] += tensor.passes - 1 + looks[name]
+        return looks
+
+    def _steps(self, names: Mapping[int, str], looks: Counter[str]) -> Iterator[StepPlan]:
+        owners: dict[int, str] = {}
+        for step, checkpoint in self.steps.items():
+            for tensor in _sources_first(checkpoint.tensors.values(), owners):
+                owners[id(tensor)] = step
+        own: dict[str, list[LazyTensor]] = {step: [] for step in self.steps}
+        for tensor in self.order:
+            if step := owners.get(id(tensor)):
+                own[step].append(tensor)
+        for step, checkpoint in self.steps.items():
+            yield self._step(step, checkpoint, own[step], names, looks)
+
+    def _step(
+        self,
+        step: str,
+        checkpoint: Checkpoint,
+        own: Sequence[LazyTensor],
+        names: Mapping[int, str],
+        looks: Counter[str],
+    ) -> StepPlan:
+        written = checkpoint is self.checkpoint
+        read, passes, inside = 0, set(), {id(tensor) for tensor in own if not _is_stored(tensor)}
+        for tensor in own:
+            for source in tensor.sources:
+                if id(source) not in inside:
+                    times = tensor.passes - 1 + looks[names[id(tensor)]]
+                    passes.add(times)
+                    read += source.nbytes * times if _is_stored(source) else 0
+        if written:  # what is only copied has no other reader
+            copied = [tensor for tensor in checkpoint.tensors.values() if _is_stored(tensor)]
+            read += sum(tensor.nbytes for tensor in copied)
+            passes |= {1} if copied else set()
+        return StepPlan(
+            name=step,
+            operations=dict(Counter(_operation(tensor) for tensor in checkpoint.tensors.values())),
+            tensors=len(checkpoint.tensors),
+            bytes_read=read,
+            bytes_made=checkpoint.nbytes,
+            written=written,
+            passes=(min(passes, default=0), max(passes, default=0)),
+            whole=tuple(_whole(own)),
+        )
+
+    def _tile_bytes(self) -> int:
+        """What a thread holds of the tensor that needs most, whatever is held whole apart."""
+        held: dict[int, int] = {}
+        for tensor in self.order:
+            mine = 0
+            if isinstance(tensor, CombinedTensor):
+                mine = min(TILE, tensor.num_elements) * 4 * (len(tensor.sources) + 3)
+            held[id(tensor)] = mine + max((held[id(source)] for source in tensor.sources), default=0)
+        return max(held.values(), default=0)
+
+    def _digest(self, names: Mapping[int, str]) -> str:
+        lineage = self.checkpoint.lineage
+        content = {
+            "recipe": None if lineage is None else [lineage.recipe, lineage.seed],
+            "config": self.checkpoint.config,
+            "ties": self.checkpoint.ties,
+            "tensors": [
+                [name, list(tensor.shape), str(tensor.dtype), names[id(tensor)]]
+                for name, tensor in self.checkpoint.tensors.items()
+            ],
+        }
+        text = json.dumps(content, sort_keys=True, default=str)
+        return f"plan-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _sources_first(tensors: Iterable[LazyTensor], known: Mapping[int, Any] | None = None) -> Iterator[LazyTensor]:
+    """Yield the tensors and all that they are made of, each once, sources first; what is known is not entered."""
+    done: set[int] = set(known or ())
+    for tensor in tensors:
+        waiting = [(tensor, iter(tensor.sources))] if id(tensor) not in done else []
+        done.add(id(tensor))
+        while waiting:
+            current, sources = waiting[-1]
+            for source in sources:
+                if id(source) not in done:
+                    done.add(id(source))
+                    waiting.append((source, iter(source.sources)))
+                    break
+            else:
+                waiting.pop()
+                yield current
+
+
+def _operation(tensor: LazyTensor) -> str:
+    """What makes a tensor, in a word."""
+    if isinstance(tensor, CombinedTensor):
+        return tensor.record.name
+    if isinstance(tensor, CastTensor):
+        return "cast" if _is_stored(tensor.tensor) else _operation(tensor.tensor)
+    if isinstance(tensor, FileTensor | MemoryTensor):
+        return "stored"
+    return "selected" if tensor.sources else "fresh"
+
+
+def _is_stored(tensor: LazyTensor) -> bool:
+    return isinstance(tensor, FileTensor | MemoryTensor)
+
+
+def _whole(tensors: Sequence[LazyTensor]) -> Iterator[Whole]:
+    """The tensors that must be held whole by themselves, not for what they are made of."""
+    groups: dict[str, list[LazyTensor]] = {}
+    for tensor in tensors:
+        if tensor.working_bytes > max((source.working_bytes for source in tensor.sources), default=0):
+            groups.setdefault(_reason(tensor), []).append(tensor)
+    for reason, group in groups.items():
+        largest = max(group, key=lambda tensor: tensor.working_bytes)
+        yield Whole(reason, len(group), largest.name, largest.working_bytes)
+
+
+def _reason(tensor: LazyTensor) -> str:
+    if isinstance(tensor, CombinedTensor):
+        scope = "rows, and these have one" if tensor.record.scope == "row" else f"a whole {tensor.record.scope} at once"
+        return f"{tensor.record.name} works on {scope}"
+    return f"{_operation(tensor)} tensors of this kind cannot be made in parts"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in (2, 3) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)
