@@ -59,15 +59,14 @@ def homogeneous(function, tensors, base):
     assert_close(merge_tensors(function, twice, 2 * base, generator=torch.Generator().manual_seed(0)), 2 * once)
 
 
-def linear(function, tensors, base):
+def linear(function, tensors, base, options=None):
     deltas = [tensor - base for tensor in tensors]
+    others = [base.roll(number, -1) for number in range(len(deltas))]
     zero = torch.zeros_like(base)
-    once = merge_tensors(function, deltas, zero)
-    assert_close(merge_tensors(function, [2 * delta for delta in deltas], zero), 2 * once)
-    assert_close(
-        merge_tensors(function, [delta + base for delta in deltas], zero),
-        once + merge_tensors(function, [base] * len(deltas), zero),
-    )
+    once, other = (merge_tensors(function, each, zero, options) for each in (deltas, others))
+    assert_close(merge_tensors(function, [2 * delta for delta in deltas], zero, options), 2 * once)
+    both = [delta + more for delta, more in zip(deltas, others, strict=True)]
+    assert_close(merge_tensors(function, both, zero, options), once + other)
 
 
 CHECKS = {
@@ -90,6 +89,24 @@ def test_claimed_law(name, law):
         CHECKS[law](function, tensors[: COUNTS.get(name)], base)
 
     check()
+
+
+def choices(name):
+    """Every option of a method that has choices, with each of them."""
+    for option in Record.of(registry.load(name)).options:
+        values = (True, False) if option.annotation is bool else option.choices
+        yield from ({option.name: value} for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, options) for name, law in CLAIMS if law == "linear" for options in choices(name)]
+)
+def test_linear_is_linear_whatever_the_options(name, options):
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        base, *tensors = (torch.randn(6, 4, generator=generator) for _ in range(4))
+        more = {"multipliers": (0.8, 0.3)} if options == {"scheme": "decay"} else {}
+        linear(registry.load(name), tensors[: COUNTS.get(name)], base, options | more)
 
 
 @pytest.mark.parametrize("law", sorted(CHECKS))

@@ -23,5 +23,6 @@ LAWS: dict[str, str] = {
     "idempotent": "copies of one model give that model",
     "alone": "one model alone gives that model",
     "homogeneous": "twice the models, and twice the base, give twice the result",
+    # This one holds whatever the options, since products of factors are merged by it without forming them.
     "linear": "twice the deltas give twice the result, and a sum of deltas the sum of their results",
 }

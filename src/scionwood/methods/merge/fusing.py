@@ -36,7 +36,7 @@ def _scope(_: Mapping[str, Any]) -> Literal["model"]:
 @method(
     space="delta",
     scope="element",
-    laws={"alone", "homogeneous", "idempotent", "linear", "permutation"},
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2204.03044",
     summaries=[Sum("squares", _distances, over=_scope, when=lambda options: options["screen"] is not None)],
 )

@@ -32,7 +32,7 @@ def _differing(tensors: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[s
 @method(
     space="weight",
     scope="element",
-    laws={"alone", "homogeneous", "idempotent", "linear", "permutation"},
+    laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2306.16788",
     summaries=[Sum("counts", _differing, when=lambda options: options["masks"] == "equal")],
 )

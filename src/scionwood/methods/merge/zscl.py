@@ -18,7 +18,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["zscl"]
 
 
-@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent", "linear"}, paper="2303.06628")
+@method(space="weight", scope="element", laws={"alone", "homogeneous", "idempotent"}, paper="2303.06628")
 def zscl(
     tensors: Sequence[Tensor],
     base: Tensor | None = None,
