@@ -16,6 +16,8 @@ STOCK = [[0.828427, 0.414214], [0, 0]]
 ROWS = [[0.1, 0, 0, 0], [1, 2, 3, 6]]
 SPREAD, OTHER = [[1.0, -1.0], [2.0, -2.0]], [[-1.0, -1.0], [2.0, 2.0]]
 DIAGONAL = [[8, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0.6, 0], [0, 0, 0, 0.5]]
+HALF_DIAGONAL = [[8, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+TWIN = [[2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 FLAT = [[4, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 ZEROS, NOTHING = [[0] * 4] * 4, [[0, 0], [0, 0]]
 EIGHT = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
@@ -168,6 +170,12 @@ CASES = [
     ),
     ("opcm", [[[3, 1], [2, 5]]], NOTHING, {}, [[3, 1], [2, 5]]),
     ("opcm", [[3, 0], [0, 4]], [0, 0], {}, [2.1, 2.8]),
+    ("twin_merging", [TWIN, DIAGONAL], ZEROS, {"density": 1, "weights": (0, 1)}, DIAGONAL),
+    ("twin_merging", [A, B], ONE, {}, [1.1, 1.1, 1.025, 0.65]),
+    ("twin_merging", [DIAGONAL], ZEROS, {"density": 0.5}, HALF_DIAGONAL),
+    ("twin_merging", [DIAGONAL], ZEROS, {"density": 0.13, "compress": "magnitude"}, HALF_DIAGONAL),
+    ("twin_merging", [TWIN, DIAGONAL], ZEROS, {"density": (1, 0.5), "weights": (0, 2)}, HALF_DIAGONAL),
+    ("twin_merging", [TWIN], ZEROS, {"density": 0.01}, TWIN),
     ("interpolate", [A, B], None, {}, [1.1, 1.1, 1.025, 0.65]),
     ("interpolate", [A, B], None, {"alpha": 0}, A),
     ("interpolate", [A, B], None, {"alpha": 1}, B),
@@ -267,6 +275,7 @@ def test_dare_at_full_density_is_task_arithmetic():
         ("final_checkpoints", 2, {"scheme": "decay", "multipliers": (1, 1)}, "2 multipliers for 1 updates"),
         ("final_checkpoints", 3, {"scheme": "decay", "multipliers": (0.5, 0.75)}, "rise"),
         ("timber", 2, {}, "one model against its base"),
+        ("twin_merging", 2, {"density": (0.5, 0.5, 0.5)}, "3 densities for 2 models"),
         ("interpolate", 3, {}, "between two models"),
         ("checkpoint_average", 3, {"runs": 2}, "do not make 2 runs"),
         ("checkpoint_average", 3, {"runs": (2, 2)}, r"do not make runs of \[2, 2\]"),
