@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -15,8 +16,6 @@ from scionwood.errors import MatchError, MethodError, SourceError
 from scionwood.verbs.adapter import apply_adapter
 from scionwood.verbs.adapter.apply import put_on
 from scionwood.verbs.merge import merge
-
-peft = pytest.importorskip("peft")
 
 TOKENS = torch.arange(12).reshape(2, 6)
 
@@ -203,6 +202,13 @@ def test_adapters_that_are_not_understood_are_refused(settings, message):
     adapter = small([[1.0]], [[1.0]], **settings)
     with pytest.raises(SourceError, match=message):
         apply_adapter({"up.weight": torch.zeros(1, 1)}, adapter)
+
+
+def test_a_convolution_in_groups_is_refused(tmp_path):
+    factors = {"up.lora_A.weight": torch.ones(2, 4, 3, 3), "up.lora_B.weight": torch.ones(8, 1, 1, 1)}
+    adapter = replace(open_checkpoint(factors), config={**CONFIG, "r": 2})
+    with pytest.raises(SourceError, match="a convolution in groups"):
+        apply_adapter({"up.weight": torch.zeros(8, 2, 3, 3)}, adapter)
 
 
 def test_codes_are_not_adapted():

@@ -244,20 +244,25 @@ def test_the_union_encodes_as_before_and_decodes_what_others_encode(model, tmp_p
     assert open_checkpoint(tmp_path / "out")[EMBEDDING].shape == (len(ids), WIDTH)
 
 
-def test_a_tokenizer_of_a_family_is_joined_and_loads_as_that_family(model, tmp_path):
-    model("first", trained("byte-level", CODE, 400))
-    second = model("second", trained("byte-level", PROSE, 400, (END, "<|chat|>")))
-    settings = json.loads((tmp_path / "first" / "tokenizer_config.json").read_text())
-    settings |= {
-        "tokenizer_class": "GPT2Tokenizer",
-        "bos_token": END,
-        "unk_token": END,
-        "added_tokens_decoder": {"1": {"content": END, "special": True, "normalized": False}},
-    }
-    (tmp_path / "first" / "tokenizer_config.json").write_text(json.dumps(settings))
-    aligned = align_vocabularies([open_checkpoint(tmp_path / "first"), second])
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    [("byte-level", "GPT2Tokenizer"), ("metaspace", "LlamaTokenizer"), ("unigram", "T5Tokenizer")],
+)
+def test_a_tokenizer_of_a_family_is_joined_and_loads_as_that_family(model, tmp_path, kind, family):
+    settings = {"tokenizer_class": family, "extra_ids": 0, "unk_token": "<unk>"}
+    settings |= {"bos_token": END, "eos_token": END, "pad_token": END}
+    for name, texts, specials in (("first", CODE, (END,)), ("second", PROSE, (END, "<|chat|>"))):
+        model(name, trained(kind, texts, 400, specials))
+        (tmp_path / name / "tokenizer_config.json").write_text(json.dumps(settings))
+        AutoTokenizer.from_pretrained(tmp_path / name).save_pretrained(tmp_path / name)
+    # What older versions of transformers write besides.
+    added = {"1": {"content": END, "special": True, "normalized": False}}
+    resaved = json.loads((tmp_path / "first" / "tokenizer_config.json").read_text())
+    (tmp_path / "first" / "tokenizer_config.json").write_text(json.dumps({**resaved, "added_tokens_decoder": added}))
+    aligned = align_vocabularies([open_checkpoint(tmp_path / "first"), open_checkpoint(tmp_path / "second")])
     write(merge(aligned.models), tmp_path / "out")
     old, new = (AutoTokenizer.from_pretrained(tmp_path / name) for name in ("first", "out"))
+    assert type(new).__name__ == family
     assert new.get_vocab() == ids_of(aligned)
     assert all(new.encode(line) == old.encode(line) for line in CODE[:200])
     assert new.convert_tokens_to_ids("<|chat|>") in new.encode("x<|chat|>")
