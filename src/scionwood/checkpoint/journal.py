@@ -150,12 +150,12 @@ class Commits:
     writing waits. The rest is done at the end of the context, also when that is an error: what is finished stays so.
 
     Args:
-        journal: where they are noted.
+        journal: where they are noted; None for files that are only synced.
         target: the output's name, for errors.
         failed: called with the error when the disk refuses. Nothing is noted after that.
     """
 
-    def __init__(self, journal: Journal, target: Path, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, journal: Journal | None, target: Path, failed: Callable[[BaseException], None]) -> None:
         self.journal = journal
         self.target = target
         self.failed = failed
@@ -201,4 +201,5 @@ class Commits:
             with output_errors(self.target):
                 for path in dict.fromkeys(path for path, _ in finished):
                     sync(path)
-                self.journal.add(tensor for _, tensor in finished)
+                if self.journal is not None:
+                    self.journal.add(tensor for _, tensor in finished)

@@ -1,6 +1,5 @@
 """Streaming tensors into files: tiles of rows, each written in place, by several threads within a budget of memory."""
 
-import contextlib
 import os
 import threading
 import time
@@ -169,7 +168,7 @@ def stream_shards(
     crew = _Crew([place for place in places if place.missing], workers, memory)
     num_threads = torch.get_num_threads()
     try:
-        with Commits(journal, target, crew.fail) if journal else contextlib.nullcontext() as commits:
+        with Commits(journal, target, crew.fail) as commits:
             crew.run(lambda report: tally.count(report, commits), tally.show)
     finally:
         torch.set_num_threads(num_threads)
@@ -223,7 +222,7 @@ class _Tally:
         before = sum(not place.missing and place.tensor.nbytes > 0 for place in places)
         self.state = Progress(total - sum(place.missing for place in places), total, tensors, len(places), "", before)
 
-    def count(self, report: _Report, commits: Commits | None) -> None:
+    def count(self, report: _Report, commits: Commits) -> None:
         """Take in what was written; hand on what is finished by it."""
         bytes_done, tensors_done = self.state.bytes_done, self.state.tensors_done
         for place, written in report:
@@ -231,8 +230,7 @@ class _Tally:
             bytes_done += written
             if not place.missing:
                 tensors_done += 1
-                if commits is not None:
-                    commits.add(place.file.path, place.number)
+                commits.add(place.file.path, place.number)
         self.state = self.state._replace(
             bytes_done=bytes_done, tensors_done=tensors_done, tensor=report[-1][0].tensor.name
         )

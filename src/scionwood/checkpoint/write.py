@@ -127,7 +127,7 @@ def _journal(part: Part, plan: str, inputs: Inputs, files: Mapping[Path, Shard],
     fingerprints = {str(path): text for path, text in inputs.fingerprints().items()}
     unfit = None
     if found is None:
-        if not restart and part.journal.exists():
+        if not restart and part.journal.exists() and part.output.exists():
             unfit = "its journal is damaged"
     elif found.done and not (inputs.repeatable and found.plan == plan):
         unfit = "it had another recipe, other options, other files or other versions"
