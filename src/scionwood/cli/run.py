@@ -65,7 +65,13 @@ def command(
     from scionwood.recipe.run import make
 
     check_delivery(
-        out, read.inputs(), shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
+        out,
+        [source.name for source in read.inputs()],
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        workers=workers,
+        memory=memory,
     )
     made = make(read, dtype=dtype)
     if expect is not None:

@@ -75,17 +75,17 @@ class Recipe:
     steps: Mapping[str, Step]
     path: str = ""
 
-    def inputs(self) -> list[str]:
-        """Return the paths and hub ids that the recipe reads, each once, in the order written."""
-        found: dict[str, None] = {}
+    def inputs(self) -> "list[Input]":
+        """Return the checkpoints that the recipe reads, each where it is first named, in the order written."""
+        found: dict[str, Input] = {}
         waiting: list[Source] = list(self.steps.values())
         while waiting:
             source = waiting.pop(0)
             if isinstance(source, Input):
-                found[source.name] = None
+                found.setdefault(source.name, source)
             elif isinstance(source, Step):
                 waiting[:0] = list(source.inputs())
-        return list(found)
+        return list(found.values())
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -105,7 +105,7 @@ def parse_recipe(document: Located | Mapping[str, Any], path: str = "") -> Recip
     """Return the recipe that a document holds, or plain data of the same form.
 
     >>> recipe = parse_recipe({"verb": "merge", "models": ["chat", "code"], "options": {"weights": [2, 1]}})
-    >>> recipe.output, recipe.inputs()
+    >>> recipe.output, [source.name for source in recipe.inputs()]
     ('merge', ['chat', 'code'])
     >>> parse_recipe({"verb": "merge", "method": "tie", "models": ["chat"], "base": "llama"})
     Traceback (most recent call last):
@@ -164,7 +164,7 @@ class _Reader:
         uses = {name: _links(step) for name, step in known.items()}
         self._check_cycles(uses, steps)
         output = self._output(document, steps, uses)
-        if output is None or len(known) < len(found):
+        if output is None or self.problems:
             return None
         self._check_used(output, uses, steps)
         return Recipe(output, known, path)
@@ -178,8 +178,8 @@ class _Reader:
             return self._refuse(output, f"no step is called {output.kind}{near}")
         used = {name for names in uses.values() for name in names}
         free = [name for name in steps.value if name not in used]
-        if len(free) == 1:
-            return free[0]
+        if len(free) == 1 or self.problems:  # which one is meant shows when the rest is right
+            return free[0] if free else None
         told = "each is used by another" if not free else f"{' and '.join(free)} are used by no other"
         return self._refuse(document, f"output: says which step is the output, and is missing: {told}", key="steps")
 

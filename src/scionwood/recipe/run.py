@@ -7,7 +7,7 @@ from typing import Any
 from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.cast import cast
-from scionwood.errors import ScionwoodError
+from scionwood.errors import ScionwoodError, SourceError
 from scionwood.recipe.read import Input, Link, Recipe, Source, Step
 
 __all__ = ["Made", "make"]
@@ -36,14 +36,18 @@ def make(recipe: Recipe, *, renamed: Mapping[str, str] | None = None, dtype: str
         dtype: what the output is stored as, whatever its step says.
 
     Raises:
+        SourceError: inputs cannot be read; all of them are listed.
         ScionwoodError: what a verb refuses; the message names the step and its line.
 
     >>> from scionwood.recipe.read import parse_recipe
-    >>> make(parse_recipe({"verb": "merge", "models": ["no/such/folder", "./neither"]}))
+    >>> make(parse_recipe({"verb": "merge", "models": ["./nothing", "./neither"]}))
     Traceback (most recent call last):
-    scionwood.errors.SourceError: ...no/such/folder...
+    scionwood.errors.SourceError: 2 inputs of the recipe cannot be read.
+      - There is no file or folder ./nothing.
+      - There is no file or folder ./neither.
     """
     maker = _Maker(recipe, renamed or {}, dtype)
+    maker.open_inputs()
     return Made(maker.result(recipe.output), maker.steps)
 
 
@@ -54,6 +58,19 @@ class _Maker:
     dtype: str | None
     steps: dict[str, Checkpoint] = field(default_factory=dict)
     opened: dict[str, Checkpoint] = field(default_factory=dict)
+
+    def open_inputs(self) -> None:
+        """Open every input, so that all that are missing are told at once; what two steps read is one checkpoint."""
+        problems: list[str] = []
+        for source in self.recipe.inputs():
+            name = self.renamed.get(source.name, source.name)
+            try:
+                self.opened[source.name] = open_checkpoint(name)
+            except SourceError as error:
+                problems += [source.at.problem(error.message), *(f"{name}: {each}" for each in error.problems)]
+        if problems:
+            count = len(self.recipe.inputs()) - len(self.opened)
+            raise SourceError(f"{count} input{'s' * (count != 1)} of the recipe cannot be read.", problems=problems)
 
     def result(self, name: str) -> Checkpoint:
         """The checkpoint of a step, made once."""
@@ -78,10 +95,7 @@ class _Maker:
         if isinstance(source, Link):
             return self.result(source.step)
         if isinstance(source, Input):
-            name = self.renamed.get(source.name, source.name)
-            if name not in self.opened:  # what two steps read is one checkpoint
-                self.opened[name] = open_checkpoint(name)
-            return self.opened[name]
+            return self.opened[source.name]
         made = self.made(source)
         self.steps[source.name] = made
         return made
