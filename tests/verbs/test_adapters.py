@@ -413,6 +413,29 @@ def test_the_same_adapters_give_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+def test_different_base_models_are_told():
+    adapters = [small([[1.0]], [[1.0]], base_model_name_or_path=name) for name in ("llama", "mistral")]
+    with pytest.warns(UserWarning, match="different base models: llama by memory, mistral by memory"):
+        merge(adapters)
+    merge([adapters[0], small([[1.0]], [[1.0]]), adapters[0]])
+
+
+def test_what_is_saved_whole_is_merged_by_name_in_any_order():
+    def saved(names, value):
+        factors = small([[1.0]], [[1.0]]).state_dict()
+        whole = {f"base_model.model.{name}.weight": torch.tensor([value + len(name)]) for name in names}
+        return replace(open_checkpoint({**factors, **whole}), config=CONFIG)
+
+    made = merge([saved(["a", "bb"], 0.0), saved(["bb", "a"], 10.0)])
+    assert made["base_model.model.a.weight"].item() == 6.0
+    assert made["base_model.model.bb.weight"].item() == 7.0
+    # Differences cannot be told from what is saved whole: it is averaged, and the ledger says so.
+    added = merge([saved(["a"], 0.0), saved(["a"], 10.0)], method="task_arithmetic")
+    assert added["base_model.model.a.weight"].item() == 6.0
+    assert change(added).item() == 2.0
+    assert "averaged" in next(entry.detail for entry in added.ledger if entry.name.endswith("a.weight"))
+
+
 WHOLE = Checkpoint({}, source="whole")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from scionwood.checkpoint import Checkpoint
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.verbs.adapter.lora import Adapter, LowRank
 
-__all__ = ["SPACES", "by_module", "check_fit", "check_request"]
+__all__ = ["SPACES", "by_module", "check_fit", "check_request", "warn_of_bases"]
 
 SPACES = ("product", "factors", "weight")
 """What of the adapters is merged."""
@@ -74,3 +75,11 @@ def check_fit(read: Sequence[Adapter], space: str) -> None:
         more = [f"… and {len(problems) - 20} more"] if len(problems) > 20 else []
         hint = "merge_space product takes adapters of different ranks and modules" if space == "factors" else None
         raise MatchError("The adapters do not fit each other.", problems=[*problems[:20], *more], hint=hint)
+
+
+def warn_of_bases(read: Sequence[Adapter]) -> None:
+    """Warn where the adapters name different models that they are for: one of them may be a copy of another, or not."""
+    bases = [(adapter.config.get("base_model_name_or_path"), adapter.checkpoint.source) for adapter in read]
+    if len({base for base, _ in bases if base}) > 1:
+        told = ", ".join(f"{base} by {source}" for base, source in bases if base)
+        warnings.warn(f"The adapters name different base models: {told}.", stacklevel=4)

@@ -28,7 +28,7 @@ from scionwood.methods.merge.whole import merge_tensors
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.adapter.apply import apart, put_on, with_head
 from scionwood.verbs.adapter.factor import compressed, truncated
-from scionwood.verbs.adapter.fit import by_module, check_fit, check_request
+from scionwood.verbs.adapter.fit import by_module, check_fit, check_request, warn_of_bases
 from scionwood.verbs.adapter.lora import PREFIX, Adapter, LowRank, read_adapter
 from scionwood.verbs.adapter.product import difference, factors
 
@@ -105,6 +105,7 @@ def merge_adapters(
         )
         return replace(_on_base(base, adapters, again), lineage=lineage)
     check_fit(read, space)
+    warn_of_bases(read)
     if space == "factors":
         made = _of_factors(read, again)
     else:
@@ -270,13 +271,11 @@ def _of_factors(read: Sequence[Adapter], again: _Again) -> _Made:
 
 def _add_plain(made: _Made, read: Sequence[Adapter], again: _Again) -> None:
     """Merge what the adapters hold besides. A difference to the base cannot be told without the base: then the mean."""
-    plain = [{tensor.name: tensor for tensor in adapter.plain.values()} for adapter in read]
-    if not plain[0]:
+    names = {target: tensor.name for target, tensor in read[0].plain.items()}
+    if not names:
         return
     average = replace(again, method="linear", options={}, with_base=False) if again.with_base else again
-    merged = average(
-        [{name: tensor.named(name) for name, tensor in zip(plain[0], own.values(), strict=True)} for own in plain]
-    )
+    merged = average([{name: adapter.plain[target].named(name) for target, name in names.items()} for adapter in read])
     for name, tensor in merged.tensors.items():
         made.tensors[name] = tensor
         detail = "averaged: saved whole, and the method takes differences" if again.with_base else "saved whole"
