@@ -19,6 +19,7 @@ SURFACE = {
         "MODELS",
         "--allow-nonfinite",
         "--base",
+        "--chat-template",
         "--device",
         "--dry-run",
         "--dtype",

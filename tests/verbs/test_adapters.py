@@ -444,14 +444,14 @@ WHOLE = Checkpoint({}, source="whole")
     [
         ([small([[1.0]], [[1.0]]), WHOLE], {}, "whole is a whole model"),
         ([small([[1.0]], [[1.0]])], {"base": small([[1.0]], [[1.0]])}, "the base memory is a PEFT adapter"),
-        ([small([[1.0]], [[1.0]])], {"tokenizer": "union"}, "a tokenizer is for whole models"),
+        ([small([[1.0]], [[1.0]])], {"tokenizer": "union"}, "a tokenizer and a chat template are for whole models"),
         ([small([[1.0]], [[1.0]])], {"merge_space": "weight"}, "no base is given"),
         ([small([[1.0]], [[1.0]])], {"merge_space": "product", "base": WHOLE}, "needs no base"),
         ([small([[1.0]], [[1.0]])], {"merge_space": "products"}, "did you mean 'product'"),
         ([small([[1.0]], [[1.0]])], {"merge_space": "factors", "rank": 2}, "rank 2 is for merge_space product"),
         ([small([[1.0]], [[1.0]])], {"rank": 0}, "it must be 1 at least"),
         ([WHOLE], {"rank": 2}, "are for PEFT adapters"),
-        ([WHOLE], {"pad_to_multiple_of": 2}, "only where a tokenizer is asked for"),
+        ([WHOLE], {"pad_to_multiple_of": 2}, "where a tokenizer is asked for"),
     ],
 )
 def test_requests_that_do_not_go_together(models, request_, message):

@@ -170,6 +170,29 @@ def test_tokens_say_where_their_rows_come_from(model):
     assert torch.equal(merge(aligned.models)[EMBEDDING][0], y[0])
 
 
+def test_merge_takes_tokens_and_a_template_in_plain_values(model, tmp_path):
+    first, second = model("first", words("a", "b")), model("second", words("a", "c"))
+    tokens = {"b": {"model": str(tmp_path / "second"), "token": "c"}, "new": {"zero": True, "force": True}}
+    made = merge([first, second], tokenizer="union", tokens=tokens, chat_template="chatml")
+    rows = made[EMBEDDING]
+    torch.testing.assert_close(rows[1], (first[EMBEDDING][1] + second[EMBEDDING][1]) / 2)
+    assert torch.equal(rows[3], torch.zeros(WIDTH))
+    assert made.lineage.recipe["tokens"] == tokens
+    assert made.lineage.recipe["chat_template"] == "chatml"
+    assert b"<|im_start|>" in made.documents["chat_template.jinja"]
+    again = {"b": TokenSource(model=second, token="c"), "new": TokenSource(zero=True, force=True)}
+    same = merge([first, second], tokenizer="union", tokens=again)
+    assert torch.equal(same[EMBEDDING], rows)
+    assert same.lineage.recipe["tokens"] == tokens
+    wrong = {"b": {"modle": "x"}, "c": {"token_id": "1", "force": 1}, "d": "zero"}
+    with pytest.raises(MethodError) as raised:
+        merge([first, second], tokenizer="union", tokens=wrong)
+    assert len(raised.value.problems) == 4
+    assert "did you mean 'model'" in str(raised.value)
+    with pytest.raises(MethodError, match="where a tokenizer is asked for"):
+        merge([first, second], tokens=tokens)
+
+
 def test_the_base_or_a_models_vocabulary_can_be_kept(model):
     first, second = model("first", words("a", "b")), model("second", words("a", "c", "b"))
     kept = align_vocabularies([first, second], source="base")

@@ -17,6 +17,7 @@ def command(
     seed: Whole = 0,
     tokenizer: str | None = None,
     pad_to_multiple_of: Whole | None = None,
+    chat_template: str | None = None,
     merge_space: Literal["product", "factors", "weight"] | None = None,
     rank: Whole | None = None,
     dtype: str | None = None,
@@ -52,6 +53,8 @@ def command(
         For models with different vocabularies: union, base, or the model whose tokenizer the result has.
     pad_to_multiple_of
         With a tokenizer: the rows of the embedding are brought up to a multiple of it.
+    chat_template
+        Of the result: auto for the one that most models have, alpaca, chatml, exaone, llama3, mistral, or a Jinja template.
     merge_space
         For PEFT adapters: merge their products (the default), their factors, or the base with each of them on it.
     rank
@@ -67,8 +70,7 @@ def command(
     workers
         Threads that read and write; as many as there are processors, at most 8, unless given.
     memory
-        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
-        given.
+        Most that tensors held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless given.
     device
         Where the arithmetic is done: cpu, or cuda on a machine that has such an accelerator.
     allow_nonfinite
@@ -100,6 +102,7 @@ def command(
         allow_nonfinite=allow_nonfinite,
         tokenizer=tokenizer,
         pad_to_multiple_of=pad_to_multiple_of,
+        chat_template=chat_template,
         merge_space=merge_space,
         rank=rank,
     )

@@ -111,11 +111,19 @@ VERBS: Mapping[str, Verb] = {
                     "value",
                     "For different vocabularies: union, base, or the model whose tokenizer it is.",
                 ),
+                Field("tokens", "settings", "With a tokenizer, where the rows come from that models lack, by token."),
                 Field(
                     "pad_to_multiple_of",
                     "value",
                     "With a tokenizer, rows are added up to a multiple of it.",
                     annotation=int | None,
+                    default=None,
+                ),
+                Field(
+                    "chat_template",
+                    "value",
+                    "Of the result: auto, the name of a known one, or a Jinja template.",
+                    annotation=str | None,
                     default=None,
                 ),
                 Field(

@@ -18,7 +18,16 @@ from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.adapter import merge_adapters
-from scionwood.verbs.tokenizer import Aligned, align_vocabularies, difference
+from scionwood.verbs.tokenizer import (
+    Aligned,
+    TokenSource,
+    align_vocabularies,
+    among,
+    difference,
+    plain_tokens,
+    token_sources,
+    with_chat_template,
+)
 from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 
 __all__ = ["merge"]
@@ -34,7 +43,9 @@ def merge(
     device: str = "cpu",
     allow_nonfinite: bool = False,
     tokenizer: Source | None = None,
+    tokens: Mapping[str, TokenSource | Mapping[str, Any]] | None = None,
     pad_to_multiple_of: int | None = None,
+    chat_template: str | None = None,
     merge_space: str | None = None,
     rank: int | None = None,
 ) -> Checkpoint:
@@ -55,7 +66,10 @@ def merge(
         allow_nonfinite: merge NaN and infinity as they come, with a warning that counts them; they are refused otherwise.
         tokenizer: for models with different vocabularies: ``union`` of them, the ``base``'s (the first model's without a
             base), or the model whose tokenizer it is. Every model is given a row for every token of it.
+        tokens: with a tokenizer, token → where its row comes from in the models that lack it: a ``TokenSource``, or its
+            fields by name. A token that the vocabulary lacks is added.
         pad_to_multiple_of: with a tokenizer, the number of rows is brought up to a multiple of it.
+        chat_template: of the result: ``auto`` for the one that most models have, a name such as ``chatml``, or a template.
         merge_space: for PEFT adapters, what of them is merged: ``product``, ``factors`` or ``weight``.
         rank: for PEFT adapters, of the merged one.
 
@@ -81,7 +95,7 @@ def merge(
     opened = [open_checkpoint(model) for model in models]
     origin = None if base is None else open_checkpoint(base)
     if any(model.is_adapter for model in (*opened, *([] if origin is None else [origin]))):
-        _check_adapters(opened, origin, tokenizer)
+        _check_adapters(opened, origin, tokenizer or chat_template)
         return merge_adapters(
             opened,
             merge=merge,
@@ -96,14 +110,18 @@ def merge(
             merge_space=merge_space,
             rank=rank,
         )
-    _check_request(record, origin, tokenizer, for_tokens=pad_to_multiple_of, for_adapters=merge_space or rank)
-    given = [origin, *opened]
+    _check_request(record, origin, tokenizer, for_tokens=tokens or pad_to_multiple_of, for_adapters=merge_space or rank)
+    given = [*([] if origin is None else [origin]), *opened]
+    models_given, base_given = tuple(opened), origin
     aligned: Aligned | None = None
+    rows: dict[str, TokenSource] = {}
     if tokenizer is not None:
+        rows = token_sources(tokens or {}, given)
         aligned = align_vocabularies(
             opened,
             origin,
-            source="union" if tokenizer == "union" else "base" if tokenizer == "base" else _among(given, tokenizer),
+            source="union" if tokenizer == "union" else "base" if tokenizer == "base" else among(given, tokenizer),
+            tokens=rows,
             pad_to_multiple_of=pad_to_multiple_of,
         )
         opened, origin = list(aligned.models), aligned.base
@@ -127,20 +145,23 @@ def merge(
         entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     _try_on_nothing(function, len(opened), resolved)
     parents = [
-        *([] if given[0] is None else [parent_of(given[0], "base")]),
-        *(parent_of(model, "model") for model in given[1:] if model is not None),
+        *([] if base_given is None else [parent_of(base_given, "base")]),
+        *(parent_of(model, "model") for model in models_given),
     ]
     recipe: dict[str, Any] = {"verb": "merge", "method": record.name}
-    recipe |= {"models": [told(model) for model in given[1:] if model is not None]}
-    recipe |= {} if given[0] is None else {"base": told(given[0])}
+    recipe |= {"models": [told(model) for model in models_given]}
+    recipe |= {} if base_given is None else {"base": told(base_given)}
     if tokenizer is not None:
         recipe["tokenizer"] = told(tokenizer) if isinstance(tokenizer, Checkpoint) else str(tokenizer)
+        recipe |= {"tokens": plain_tokens(rows)} if rows else {}
         recipe |= {} if pad_to_multiple_of is None else {"pad_to_multiple_of": pad_to_multiple_of}
+    recipe |= {} if chat_template is None else {"chat_template": chat_template}
     recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
     recipe |= {"allow_nonfinite": True} if allow_nonfinite else {}
     recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
+    first = everyone[0] if chat_template is None else with_chat_template(everyone[0], chat_template, given)
     return dataclasses.replace(
-        everyone[0],
+        first,
         tensors=tensors,
         source=f"merge({', '.join(checkpoint.source for checkpoint in everyone)})",
         revision=None,
@@ -168,7 +189,7 @@ def _check_request(
     if base is not None and record.space != "delta" and "base" not in record.inputs and tokenizer is None:
         problems.append(f"{record.name} does not use a base: name it among the models, or leave it out")
     if for_tokens is not None and tokenizer is None:
-        problems.append("rows are brought up to a multiple only where a tokenizer is asked for")
+        problems.append("tokens and pad_to_multiple_of are for where a tokenizer is asked for")
     if for_adapters is not None:
         problems.append("merge_space and rank are for PEFT adapters, and the models are none")
     if problems:
@@ -182,7 +203,7 @@ def _check_adapters(models: Sequence[Checkpoint], base: Checkpoint | None, token
     if base is not None and base.is_adapter:
         problems.append(f"the base {base.source} is a PEFT adapter")
     if tokenizer is not None:
-        problems.append("a tokenizer is for whole models")
+        problems.append("a tokenizer and a chat template are for whole models")
     if problems:
         raise MethodError(
             "Adapters are merged with adapters, and whole models with whole models.",
@@ -200,13 +221,6 @@ def _warn_of_vocabularies(checkpoints: Sequence[Checkpoint], aligned: Aligned | 
         found = [f"{told}; --tokenizer union aligns their rows" for told in differences if told is not None]
     for note in found:
         warnings.warn(f"Vocabularies: {note}.", stacklevel=3)
-
-
-def _among(models: Sequence[Checkpoint | None], wanted: Source) -> Checkpoint:
-    """The model that is meant, if it is one of those that are merged; else that model, opened."""
-    found = open_checkpoint(wanted)
-    same = (each for each in models if each is not None and each.files and each.source == found.source)
-    return next(same, found)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> LazyTensor:

@@ -12,29 +12,11 @@ from scionwood.checkpoint import Checkpoint, LazyTensor
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.verbs.tokenizer.rows import MISSING, PADDING, Donors, aligned_tensor, vocabulary_tensors
 from scionwood.verbs.tokenizer.settings import renumbered
+from scionwood.verbs.tokenizer.tokens import TokenSource
 from scionwood.verbs.tokenizer.union import extended, tokenizer_files, union
 from scionwood.verbs.tokenizer.vocabulary import Vocabulary, is_tokenizer_file, read_vocabulary
 
-__all__ = ["Aligned", "TokenSource", "align_vocabularies"]
-
-
-@dataclass(frozen=True, eq=False)
-class TokenSource:
-    """Where the row of a token comes from in the models that lack it; with ``force``, in all of them.
-
-    Args:
-        model: one of the models, or the base: its row of this token, or of another one where that is given.
-        token: the other token.
-        token_id: the other token, by its id.
-        zero: a row of zeros.
-        force: take it even where a model has the token.
-    """
-
-    model: Checkpoint | None = None
-    token: str | None = None
-    token_id: int | None = None
-    zero: bool = False
-    force: bool = False
+__all__ = ["Aligned", "align_vocabularies"]
 
 
 @dataclass(frozen=True, eq=False)
