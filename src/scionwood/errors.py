@@ -18,6 +18,7 @@ An error that found several problems lists them all.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "AnatomyError",
@@ -50,6 +51,14 @@ class ScionwoodError(Exception):
         if hint:
             lines.append(f"Hint: {hint}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.message, self.problems, self.hint)
+
+
+def _rebuilt(kind: type[ScionwoodError], message: str, problems: tuple[str, ...], hint: str | None) -> ScionwoodError:
+    """Make an error that comes from another process again."""
+    return kind(message, problems=problems, hint=hint)
 
 
 class SourceError(ScionwoodError):

@@ -1,4 +1,4 @@
-"""Streaming tensors into files: tiles of rows, each written in place, by several threads within a budget of memory."""
+"""Streaming tensors into files: tiles of rows, each written in place, by several workers within a budget of memory."""
 
 import os
 import threading
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from scionwood.checkpoint import process
 from scionwood.checkpoint.bytes_view import bytes_of
 from scionwood.checkpoint.journal import Commits, Journal
 from scionwood.checkpoint.plan import Shard
@@ -26,6 +27,9 @@ TILE_BYTES = 2 << 20
 SMALL_BYTES = 64 << 10
 
 SECONDS_BETWEEN_REPORTS = 0.1
+
+# From this size on every worker has a process of its own: below, it would be over before they have begun.
+PROCESS_BYTES = 64 << 20
 
 
 class Progress(NamedTuple):
@@ -134,13 +138,14 @@ def stream_shards(
 
     Every worker takes the next tile, reads it (which computes it), and writes it at its place, so that at most
     ``workers`` tiles are in memory, and of the tensors that must be held whole only as many as fit in ``memory``.
-    Workers run torch on one thread each: what they compute, and so every byte, is the same whatever their number.
+    Workers run torch on one thread each: what they compute, and so every byte, is the same whatever their number. Each
+    has a process of its own where that is worth it and can be done (:mod:`scionwood.checkpoint.process`).
 
     Args:
         shards: what to write.
         paths: where, one for each.
         target: the output's name, for errors.
-        workers: how many threads.
+        workers: how many; one alone works in the caller's process.
         memory: the sum of ``working_bytes`` that they may hold at once; no less than the largest.
         journal: of what is written already, and is left as it is; what is written now is noted in it.
         progress: called after every few megabytes, in the caller's thread; before the first, too, where something is
@@ -165,13 +170,20 @@ def stream_shards(
     tally = _Tally(places, progress)
     if tally.state.tensors_before:
         tally.show()
-    crew = _Crew([place for place in places if place.missing], workers, memory)
+    missing = [place for place in places if place.missing]
+    with torch.no_grad():
+        for place in missing:
+            place.tensor.prepare()
+    processes = _processes(missing, workers)
+    crew = _Crew(missing, workers, memory, processes)
     num_threads = torch.get_num_threads()
     try:
         with Commits(journal, target, crew.fail) as commits:
             crew.run(lambda report: tally.count(report, commits), tally.show)
     finally:
         torch.set_num_threads(num_threads)
+        for process in processes:
+            process.end()
         for file in files:
             file.close()
     with output_errors(target):
@@ -183,6 +195,22 @@ def _write(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written
+
+
+def _processes(places: Sequence[_Place], workers: int) -> list[process.Process]:
+    """Fork a process for every worker, unless there is too little to do, or something can be read in this one alone."""
+    size = sum(place.missing for place in places)
+    if workers < 2 or size < PROCESS_BYTES or not process.available() or any(place.tensor.confined for place in places):
+        return []
+    known = {place.number: place for place in places}
+
+    def make(work: Sequence[tuple[int, int, int, int]]) -> Iterator[list[tuple[int, int]]]:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            for report in _made(_Tile(known[number], *rest) for number, *rest in work):
+                yield [(place.number, size) for place, size in report]
+
+    return process.start(workers, make)
 
 
 def _works(places: Iterable[_Place], most: int) -> Iterator[_Work]:
@@ -248,20 +276,27 @@ class _Crew:
     fits is taken first, so that it does not wait for the rest to end; a thread for which nothing fits does the former.
     """
 
-    def __init__(self, places: Sequence[_Place], workers: int, memory: int) -> None:
+    def __init__(
+        self, places: Sequence[_Place], workers: int, memory: int, processes: Sequence[process.Process] = ()
+    ) -> None:
         most = max(1, len(places) // (8 * workers))
         heavy = list(_works((place for place in places if place.need), most))
         heavy.sort(key=lambda work: work.need, reverse=True)
         self.heavy = heavy[::-1]  # the largest stands last, of equal ones the first
         self.light = _works((place for place in places if not place.need), most)
+        self.places = {place.number: place for place in places}
         self.workers = workers
+        self.processes: list[process.Process | None] = [*processes] if processes else [None] * workers
         self.room = memory
         self.changed = threading.Condition()
         self.stopped = threading.Event()
         self.done: SimpleQueue[_Report | BaseException | None] = SimpleQueue()
 
     def run(self, count: Callable[[_Report], None], show: Callable[[], None]) -> None:
-        threads = [threading.Thread(target=self._work, name=f"scionwood-writer-{n}") for n in range(self.workers)]
+        threads = [
+            threading.Thread(target=self._work, args=(its,), name=f"scionwood-writer-{number}")
+            for number, its in enumerate(self.processes)
+        ]
         failure: BaseException | None = None
         try:
             for thread in threads:
@@ -298,12 +333,13 @@ class _Crew:
         with self.changed:
             self.changed.notify_all()
 
-    def _work(self) -> None:
+    def _work(self, its: process.Process | None) -> None:
         torch.set_num_threads(1)
         try:
             with torch.no_grad():
                 while (work := self._next()) is not None:
-                    self._make(work)
+                    for report in self._make(work) if its is None else self._have_made(work, its):
+                        self.done.put(report)
                     if work.need:
                         with self.changed:
                             self.room += work.need
@@ -328,22 +364,33 @@ class _Crew:
                 self.changed.wait()
         return None
 
-    def _make(self, work: _Work) -> None:
-        report: _Report = []
-        size = 0
-        reported = time.monotonic()
-        try:
-            for tile in work.tiles:
-                if self.stopped.is_set():
-                    break
-                data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
-                tile.place.file.write(data, tile.offset)
-                report.append((tile.place, len(data)))
-                size += len(data)
-                del data  # before the next is made
-                if size >= TILE_BYTES or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
-                    self.done.put(report)
-                    report, size, reported = [], 0, time.monotonic()
-        finally:
-            if report:
-                self.done.put(report)
+    def _make(self, work: _Work) -> Iterator[_Report]:
+        return _made(tile for tile in work.tiles if not self.stopped.is_set())
+
+    def _have_made(self, work: _Work, its: process.Process) -> Iterator[_Report]:
+        told = [(tile.place.number, tile.start, tile.stop, tile.offset) for tile in work.tiles]
+        for report in its.make(told, self.stopped.is_set):
+            yield [(self.places[number], size) for number, size in report]
+
+
+def _made(tiles: Iterable[_Tile]) -> Iterator[_Report]:
+    """Make tiles and write them at their places; yield what was written, every few megabytes or tenth of a second."""
+    report: _Report = []
+    size = 0
+    reported = time.monotonic()
+    try:
+        for tile in tiles:
+            data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
+            tile.place.file.write(data, tile.offset)
+            report.append((tile.place, len(data)))
+            size += len(data)
+            del data  # before the next is made
+            if size >= TILE_BYTES or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+                yield report
+                report, size, reported = [], 0, time.monotonic()
+    except Exception:
+        if report:
+            yield report  # what was written counts, whatever came then
+        raise
+    if report:
+        yield report

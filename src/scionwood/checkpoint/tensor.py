@@ -50,6 +50,16 @@ class LazyTensor(ABC):
         return False
 
     @property
+    def confined(self) -> bool:
+        """Whether it can be read in this process alone, and not in a fork: what an accelerator holds or computes."""
+        return any(source.confined for source in self.sources)
+
+    def prepare(self) -> None:
+        """Make what it has in common with other tensors, before they are shared out among processes."""
+        for source in self.sources:
+            source.prepare()
+
+    @property
     def sources(self) -> tuple["LazyTensor", ...]:
         """What it is computed from; nothing for what is stored, drawn or in memory."""
         return ()
@@ -176,6 +186,10 @@ class MemoryTensor(LazyTensor):
         super().__init__(name, tensor.shape, tensor.dtype, row_dims=tensor.ndim if tensor.is_contiguous() else None)
         self.tensor = tensor.detach()
         self.file = file
+
+    @property
+    def confined(self) -> bool:
+        return self.tensor.device.type != "cpu"
 
     def read_rows(self, start: int, stop: int) -> Tensor:
         tensor = self.tensor.reshape(-1) if self.row_dims == self.tensor.ndim else self.tensor

@@ -101,6 +101,14 @@ class CombinedTensor(LazyTensor):
         return self.inputs if self.base is None else (*self.inputs, self.base)
 
     @property
+    def confined(self) -> bool:
+        return self.job.device != "cpu" or super().confined
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.job.prepare()
+
+    @property
     def passes(self) -> int:
         # A rank takes one pass where it is bracketed, as it nearly always is; over the whole model it is counted.
         counted = [isinstance(summary, Rank) and summary.over(self.options) == "model" for summary in self.wanted]
