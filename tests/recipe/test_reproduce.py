@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.recipe.test_run import TWO
 
 import scionwood
 from scionwood.checkpoint import digest, open, write
@@ -14,7 +15,6 @@ from scionwood.errors import SourceError
 from scionwood.recipe.read import parse_recipe
 from scionwood.recipe.reproduce import compare, reproduce
 from scionwood.recipe.run import make
-from tests.recipe.test_run import TWO
 
 
 @pytest.fixture

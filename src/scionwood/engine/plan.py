@@ -12,8 +12,9 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from scionwood.checkpoint import CastTensor, Checkpoint, FileTensor, LazyTensor, MemoryTensor, format_bytes
@@ -24,6 +25,8 @@ __all__ = ["Node", "Plan", "StepPlan", "Whole"]
 
 # What a thread holds of a tensor that it writes: a tile of the result.
 WRITTEN_TILE = 2 << 20
+
+_STORED = (FileTensor, MemoryTensor)
 
 
 class Node(NamedTuple):
@@ -92,13 +95,12 @@ class Plan:
     """What making a checkpoint takes.
 
     Args:
-        nodes: name → node, inputs before what is made of them.
         steps: what each step of the recipe costs, in the order in which they follow each other.
         bytes_read: what is read from files, in all passes.
         bytes_written: the size of what is written.
         working_bytes: for every tensor of the output, what a thread holds to make it; the largest first.
         tile_bytes: what a thread holds of any tensor, whatever its size.
-        digest: a hash of the recipe, of every file that is read, and of what is written. It does not say where files are.
+        digest: a hash of the recipe, of every file that is read, and of what is written.
 
     >>> import torch
     >>> from scionwood.checkpoint import open
@@ -107,13 +109,13 @@ class Plan:
     (24, {'stored': 1})
     """
 
-    nodes: Mapping[str, Node]
     steps: tuple[StepPlan, ...]
     bytes_read: int
     bytes_written: int
     working_bytes: tuple[int, ...]
     tile_bytes: int
     digest: str
+    _walk: _Walk = field(repr=False, compare=False)
 
     @staticmethod
     def of(checkpoint: Checkpoint, steps: Mapping[str, Checkpoint] | None = None) -> Plan:
@@ -124,6 +126,11 @@ class Plan:
             steps: the checkpoints of the steps that it is made by, by name; its own as the last.
         """
         return _Walk(checkpoint, steps or {"output": checkpoint}).plan()
+
+    @cached_property
+    def nodes(self) -> Mapping[str, Node]:
+        """Name → node, inputs before what is made of them."""
+        return self._walk.nodes()
 
     def check(self, expected: str) -> None:
         """See that this is the plan with that digest.
@@ -198,92 +205,86 @@ class _Walk:
     def __init__(self, checkpoint: Checkpoint, steps: Mapping[str, Checkpoint]) -> None:
         self.checkpoint = checkpoint
         self.steps = steps
-        self.order = list(_sources_first(checkpoint.tensors.values()))
         self.files: dict[int, str] = {}
+        self.order = list(_sources_first(checkpoint.tensors.values()))
+        self.sources = {id(tensor): tensor.sources for tensor in self.order}
+        self.operations = {id(tensor): _operation(tensor) for tensor in self.order}
+        self.names = self._names()
+        self.looks = Counter(id(tensor) for tensor in checkpoint.tensors.values())
+        self.times = self._times()
 
     def plan(self) -> Plan:
-        names = self._names()
-        looks = self._looks(names)
-        nodes: dict[str, Node] = {}
-        for tensor in self.order:
-            name = names[id(tensor)]
-            if name not in nodes:
-                inputs = tuple(names[id(source)] for source in tensor.sources)
-                nodes[name] = Node(name, _operation(tensor), tensor.name, tensor.nbytes, inputs, looks[name])
-        stored = [node for node in nodes.values() if node.operation == "stored"]
         outputs = self.checkpoint.tensors.values()
         return Plan(
-            nodes=nodes,
-            steps=tuple(self._steps(names, looks)),
-            bytes_read=sum(node.nbytes * node.looks for node in stored),
+            steps=tuple(self._steps()),
+            bytes_read=sum(tensor.nbytes * self.looks[id(tensor)] for tensor in self.order if _is_stored(tensor)),
             bytes_written=sum(tensor.nbytes for tensor in outputs),
             working_bytes=tuple(sorted((tensor.working_bytes for tensor in outputs), reverse=True)),
             tile_bytes=WRITTEN_TILE + self._tile_bytes(),
-            digest=self._digest(names),
+            digest=self._digest(),
+            _walk=self,
         )
+
+    def nodes(self) -> dict[str, Node]:
+        looks: Counter[str] = Counter()
+        for tensor in self.order:
+            looks[self.names[id(tensor)]] += self.looks[id(tensor)]
+        nodes: dict[str, Node] = {}
+        for tensor in self.order:
+            key = id(tensor)
+            name = self.names[key]
+            if name not in nodes:
+                inputs = tuple(self.names[id(source)] for source in self.sources[key])
+                nodes[name] = Node(name, self.operations[key], tensor.name, tensor.nbytes, inputs, looks[name])
+        return nodes
 
     def _names(self) -> dict[int, str]:
         """Name every tensor by the hash of what it is."""
         names: dict[int, str] = {}
         for tensor in self.order:
-            parts = [self._identity(tensor), *(names[id(source)] for source in tensor.sources)]
-            names[id(tensor)] = hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+            text = self._identity(tensor) + "".join([names[id(source)] for source in self.sources[id(tensor)]])
+            names[id(tensor)] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         return names
 
     def _identity(self, tensor: LazyTensor) -> str:
-        what = f"{_operation(tensor)} {tensor.dtype} {tensor.shape}"
+        what = f"{self.operations[id(tensor)]}\n{tensor.dtype}\n{tensor.shape}\n"
         if isinstance(tensor, FileTensor):
-            return f"{what} {self._file(tensor)} {tensor.offset}"
+            return f"{what}{self._file(tensor)}\n{tensor.offset}\n"
         if isinstance(tensor, CombinedTensor):
             # The name keys the random numbers.
-            return f"{what} {tensor.options!r} {tensor.seed} {tensor.name}"
-        if isinstance(tensor, CastTensor):
-            return what
-        return f"{what} {tensor.name}"
+            return f"{what}{tensor.options!r}\n{tensor.seed}\n{tensor.name}\n"
+        return what if isinstance(tensor, CastTensor) else f"{what}{tensor.name}\n"
 
     def _file(self, tensor: FileTensor) -> str:
         if id(tensor.file) not in self.files:
-            self.files[id(tensor.file)] = tensor.file.fingerprint()
+            self.files[id(tensor.file)] = f"{tensor.file.label}\n{tensor.file.fingerprint()}"
         return self.files[id(tensor.file)]
 
-    def _looks(self, names: Mapping[int, str]) -> Counter[str]:
-        """How often every tensor is read from end to end: passes but for the last are made once, whoever reads the result."""
-        looks: Counter[str] = Counter(names[id(tensor)] for tensor in self.checkpoint.tensors.values())
-        done: set[str] = set()
+    def _times(self) -> dict[int, int]:
+        """How often every tensor's sources are read: passes but for the last are made once, whoever reads the result."""
+        looks = self.looks
+        times: dict[int, int] = {}
         for tensor in reversed(self.order):
-            name = names[id(tensor)]
-            if name not in done:
-                done.add(name)
-                for source in tensor.sources:
-                    looks[names[id(source)]] += tensor.passes - 1 + looks[name]
-        return looks
+            times[id(tensor)] = tensor.passes - 1 + looks[id(tensor)]
+            for source in self.sources[id(tensor)]:
+                looks[id(source)] += times[id(tensor)]
+        return times
 
-    def _steps(self, names: Mapping[int, str], looks: Counter[str]) -> Iterator[StepPlan]:
-        owners: dict[int, str] = {}
+    def _steps(self) -> Iterator[StepPlan]:
+        known: set[int] = set()
         for step, checkpoint in self.steps.items():
-            for tensor in _sources_first(checkpoint.tensors.values(), owners):
-                owners[id(tensor)] = step
-        own: dict[str, list[LazyTensor]] = {step: [] for step in self.steps}
-        for tensor in self.order:
-            if step := owners.get(id(tensor)):
-                own[step].append(tensor)
-        for step, checkpoint in self.steps.items():
-            yield self._step(step, checkpoint, own[step], names, looks)
+            own = [tensor for tensor in _sources_first(checkpoint.tensors.values(), known) if id(tensor) in self.names]
+            known.update(id(tensor) for tensor in own)
+            yield self._step(step, checkpoint, own)
 
-    def _step(
-        self,
-        step: str,
-        checkpoint: Checkpoint,
-        own: Sequence[LazyTensor],
-        names: Mapping[int, str],
-        looks: Counter[str],
-    ) -> StepPlan:
+    def _step(self, step: str, checkpoint: Checkpoint, own: Sequence[LazyTensor]) -> StepPlan:
         written = checkpoint is self.checkpoint
-        read, passes, inside = 0, set(), {id(tensor) for tensor in own if not _is_stored(tensor)}
+        inside = {id(tensor) for tensor in own if not _is_stored(tensor)}
+        read, passes = 0, set()
         for tensor in own:
-            for source in tensor.sources:
+            for source in self.sources[id(tensor)]:
                 if id(source) not in inside:
-                    times = tensor.passes - 1 + looks[names[id(tensor)]]
+                    times = self.times[id(tensor)]
                     passes.add(times)
                     read += source.nbytes * times if _is_stored(source) else 0
         if written:  # what is only copied has no other reader
@@ -305,20 +306,21 @@ class _Walk:
         """What a thread holds of the tensor that needs most, whatever is held whole apart."""
         held: dict[int, int] = {}
         for tensor in self.order:
+            sources = self.sources[id(tensor)]
             mine = 0
             if isinstance(tensor, CombinedTensor):
-                mine = min(TILE, tensor.num_elements) * 4 * (len(tensor.sources) + 3)
-            held[id(tensor)] = mine + max((held[id(source)] for source in tensor.sources), default=0)
+                mine = min(TILE, tensor.num_elements) * 4 * (len(sources) + 3)
+            held[id(tensor)] = mine + max([held[id(source)] for source in sources], default=0)
         return max(held.values(), default=0)
 
-    def _digest(self, names: Mapping[int, str]) -> str:
+    def _digest(self) -> str:
         lineage = self.checkpoint.lineage
         content = {
             "recipe": None if lineage is None else [lineage.recipe, lineage.seed],
             "config": self.checkpoint.config,
             "ties": self.checkpoint.ties,
             "tensors": [
-                [name, list(tensor.shape), str(tensor.dtype), names[id(tensor)]]
+                [name, list(tensor.shape), str(tensor.dtype), self.names[id(tensor)]]
                 for name, tensor in self.checkpoint.tensors.items()
             ],
         }
@@ -326,9 +328,9 @@ class _Walk:
         return f"plan-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _sources_first(tensors: Iterable[LazyTensor], known: Mapping[int, Any] | None = None) -> Iterator[LazyTensor]:
+def _sources_first(tensors: Iterable[LazyTensor], known: Collection[int] = ()) -> Iterator[LazyTensor]:
     """Yield the tensors and all that they are made of, each once, sources first; what is known is not entered."""
-    done: set[int] = set(known or ())
+    done = set(known)
     for tensor in tensors:
         waiting = [(tensor, iter(tensor.sources))] if id(tensor) not in done else []
         done.add(id(tensor))
@@ -350,20 +352,21 @@ def _operation(tensor: LazyTensor) -> str:
         return tensor.record.name
     if isinstance(tensor, CastTensor):
         return "cast" if _is_stored(tensor.tensor) else _operation(tensor.tensor)
-    if isinstance(tensor, FileTensor | MemoryTensor):
+    if isinstance(tensor, _STORED):
         return "stored"
     return "selected" if tensor.sources else "fresh"
 
 
 def _is_stored(tensor: LazyTensor) -> bool:
-    return isinstance(tensor, FileTensor | MemoryTensor)
+    return isinstance(tensor, _STORED)
 
 
 def _whole(tensors: Sequence[LazyTensor]) -> Iterator[Whole]:
     """The tensors that must be held whole by themselves, not for what they are made of."""
     groups: dict[str, list[LazyTensor]] = {}
     for tensor in tensors:
-        if tensor.working_bytes > max((source.working_bytes for source in tensor.sources), default=0):
+        own = tensor.working_bytes
+        if own and own > max((source.working_bytes for source in tensor.sources), default=0):
             groups.setdefault(_reason(tensor), []).append(tensor)
     for reason, group in groups.items():
         largest = max(group, key=lambda tensor: tensor.working_bytes)
