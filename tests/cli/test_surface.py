@@ -39,7 +39,7 @@ SURFACE = {
     ],
     "methods": ["--json", "NAME"],
     "plan": ["--dtype", "--json", "--workers", "RECIPE"],
-    "recipe": ["ACTION"],
+    "recipe": ["--out", "ACTION"],
     "reproduce": ["--json", "--out", "--parent", "--workers", "SOURCE"],
     "run": [
         "--dry-run",

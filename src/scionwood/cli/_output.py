@@ -13,7 +13,7 @@ from scionwood.cli._terminal import print_json, print_lines, print_note
 from scionwood.engine.plan import Plan
 from scionwood.errors import OutputError
 
-__all__ = ["check_delivery", "deliver"]
+__all__ = ["check_delivery", "deliver", "write_text"]
 
 
 def check_delivery(
@@ -81,3 +81,20 @@ def deliver(
         print_lines(["", *Plan.of(made, steps).lines(workers)])
     print_note("nothing was written (--dry-run)" if dry_run else f"wrote {out}")
     return 0
+
+
+def write_text(text: str, out: Path | None) -> None:
+    """Write a text to a new file, or print it where no file is named.
+
+    Raises:
+        OutputError: the file is there, or cannot be written.
+    """
+    if out is None:
+        print_lines(text.removesuffix("\n"))
+        return
+    try:
+        with expanded(out).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}.", hint="Write to another name.") from None
+    print_note(f"wrote {out}")

@@ -149,7 +149,8 @@ class _Reader:
         schema, seed, recipe = document.get("schema"), document.get("seed"), document["recipe"]
         if schema is not None and schema.value != 1:
             self._refuse(schema, f"this lineage has the form {schema.kind}, and this version of scionwood knows 1")
-        if seed is None or not recipe.is_mapping or "seed" in recipe:
+        verb = VERBS.get(str(recipe["verb"].value)) if "verb" in recipe else None
+        if seed is None or verb is None or verb.field("seed") is None or "seed" in recipe:
             return recipe
         return Located({**recipe.value, "seed": seed}, recipe.line, recipe.column, recipe.path, recipe.key_lines)
 
