@@ -1,8 +1,9 @@
 """The command line: one thin file a command, found by its file name and loaded only when it runs.
 
 A file ``cli/select.py`` with a function ``command`` is ``scionwood select``; the first line of its module docstring is
-its line in ``scionwood --help``. Files that begin with an underscore are not commands. Commands parse, call one
-public function, and print: whatever else a command needs belongs on a floor below.
+its line in ``scionwood --help``. Files that begin with an underscore are not commands; ``run_.py`` ends with one so as
+not to hide ``run`` here. Commands parse, call one public function, and print: whatever else a command needs belongs on a
+floor below.
 
 Exit codes: 0 done · 1 what `reproduce` compared differs · 2 the request was wrong, one message says how · 70 scionwood is wrong · 130 interrupted · 143 terminated.
 """
@@ -106,7 +107,7 @@ def application() -> "App":
         default_parameter=Parameter(negative=(), show_default=_shown_default),  # no --no-json beside --json
     )
     for name in command_names():
-        app.command(f"scionwood.cli.{name}:command", name=name, help=_summary(name))
+        app.command(f"scionwood.cli.{_module(name)}:command", name=name, help=_summary(name))
     return app
 
 
@@ -116,12 +117,16 @@ def command_names() -> list[str]:
     >>> "select" in command_names()
     True
     """
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    return sorted(path.stem.rstrip("_") for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def _module(name: str) -> str:
+    return f"{name}_" if name in __all__ else name
 
 
 def _summary(name: str) -> str:
     """Return the first line of a command's file, without importing it."""
-    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / f"{_module(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
