@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from scionwood.checkpoint import digest, write
+from scionwood.checkpoint import CastTensor, digest, write
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, SourceError
@@ -317,6 +317,20 @@ def test_half_precision_rows_are_bit_for_bit(model):
     lazy = aligned.models[1].tensors[EMBEDDING]
     tiles = torch.cat([lazy.read(start, min(start + 7, len(ids))) for start in range(0, len(ids), 7)])
     assert torch.equal(tiles, lazy.read())
+
+
+def test_a_merge_in_half_precision_is_the_rounded_merge(model):
+    names = {"x": ("a", "b"), "yy": ("a", "c"), "zzz": ("c", "b")}
+    asked = {"tokenizer": "union", "pad_to_multiple_of": 8}
+    half = [model(name, words(*own), dtype=torch.bfloat16) for name, own in names.items()]
+    single = [
+        replace(each, tensors={name: CastTensor(tensor, torch.float32) for name, tensor in each.tensors.items()})
+        for each in half
+    ]
+    made, expected = merge(half, **asked), merge(single, **asked)
+    for name in made.tensors:
+        assert made[name].dtype == torch.bfloat16
+        assert torch.equal(made[name], expected[name].bfloat16()), name
 
 
 def test_the_same_models_give_the_same_bytes(model, tmp_path):

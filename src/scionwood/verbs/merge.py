@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage, Source, installed_versions, parent_of
@@ -123,6 +124,7 @@ def merge(
             source="union" if tokenizer == "union" else "base" if tokenizer == "base" else among(given, tokenizer),
             tokens=rows,
             pad_to_multiple_of=pad_to_multiple_of,
+            dtype=torch.float32,  # so that what is merged is rounded once
         )
         opened, origin = list(aligned.models), aligned.base
     everyone = [*([] if origin is None else [origin]), *opened]
@@ -140,7 +142,9 @@ def merge(
             continue
         own = None if origin is None or not uses_base else _tensor(origin, name)
         inputs = [_tensor(model, name) for model in opened]
-        tensors[name] = CombinedTensor(name, kept.dtype, function, inputs, own, resolved, seed, job=job)
+        tensors[name] = CombinedTensor(
+            name, given[0].tensors[name].dtype, function, inputs, own, resolved, seed, job=job
+        )
         detail = aligned.details.get(name, "") if aligned is not None else ""
         entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     _try_on_nothing(function, len(opened), resolved)
@@ -263,8 +267,6 @@ def _check_names(checkpoints: Sequence[Checkpoint]) -> None:
 
 def _try_on_nothing(function: Any, count: int, options: Mapping[str, Any]) -> None:
     """Run the method once on a single number from each model, so that what it refuses is refused before a byte is read."""
-    import torch
-
     from scionwood.methods.merge.whole import merge_tensors
 
     ones = [torch.ones(1, 1) * (number + 1) for number in range(count)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from scionwood.checkpoint import Checkpoint, LazyTensor
 from scionwood.errors import MatchError, MethodError, nearest
@@ -45,13 +46,13 @@ def align_vocabularies(
     source: Literal["union", "base"] | Checkpoint = "union",
     tokens: Mapping[str, TokenSource] | None = None,
     pad_to_multiple_of: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Aligned:
     """Give every model a row for every token of one vocabulary, in one order, as mergekit's ``tokenizer`` does.
 
     A model's own row is taken where it has the token. A row that it lacks comes from where ``tokens`` says, else from the
     only model that has the token, else from the base, else it is the mean of the rows of those that have it. A token that
-    no model has is zeros, and rows beyond the last token are the mean of all. Rows are read when they are written. A row
-    from another model is rounded to the type of the one that takes it.
+    no model has is zeros, and rows beyond the last token are the mean of all. Rows are read when they are written.
 
     Args:
         models: what is merged.
@@ -60,6 +61,7 @@ def align_vocabularies(
             model whose vocabulary it is.
         tokens: token → where its row comes from. A token that the vocabulary lacks is added.
         pad_to_multiple_of: the number of rows is brought up to a multiple of it.
+        dtype: of the aligned tensors: each model's own unless given, to which means and other models' rows are rounded.
 
     Raises:
         SourceError: a tokenizer cannot be read.
@@ -93,7 +95,9 @@ def align_vocabularies(
         tensors: dict[str, LazyTensor] = dict(checkpoint.tensors)
         for name in vocabulary_tensors(checkpoint):
             same = [other.tensors.get(other.ties.get(name, name)) for other in known]
-            tensors[name] = aligned_tensor(checkpoint.tensors[name], index, gifts, same)
+            tensors[name] = aligned_tensor(
+                checkpoint.tensors[name], index, gifts, same, dtype or checkpoint.tensors[name].dtype
+            )
             details.setdefault(name, told)
         config, documents = renumbered(checkpoint, own, known[owner], joined.ids, rows)
         aligned.append(

@@ -101,23 +101,30 @@ class AlignedRows:
         index: for each new row the model's own row, or ``MISSING`` or ``PADDING``.
         donors: new row → where it comes from.
         everyone: the same tensor of every model that gives rows, by number.
+        dtype: of the rows.
     """
 
     _CHUNK = 1024
 
     def __init__(
-        self, own: LazyTensor, index: np.ndarray, donors: Mapping[int, Donors], everyone: Mapping[int, LazyTensor]
+        self,
+        own: LazyTensor,
+        index: np.ndarray,
+        donors: Mapping[int, Donors],
+        everyone: Mapping[int, LazyTensor],
+        dtype: torch.dtype,
     ) -> None:
         self.own = own
         self.index = index
         self.donors = donors
         self.everyone = everyone
+        self.dtype = dtype
         self._lock = threading.Lock()
         self._mean: Tensor | None = None
 
     def __call__(self, start: int, stop: int) -> Tensor:
         index = self.index[start:stop]
-        rows = torch.empty(stop - start, *self.own.shape[1:], dtype=self.own.dtype)
+        rows = torch.empty(stop - start, *self.own.shape[1:], dtype=self.dtype)
         # Runs of consecutive rows are read at once: most vocabularies differ in a few tokens only.
         follows = (np.diff(index) == 1) & (index[:-1] >= 0)
         bounds = [0, *(int(cut) + 1 for cut in np.flatnonzero(~follows)), len(index)]
@@ -157,7 +164,11 @@ def _runs(numbers: np.ndarray) -> list[tuple[int, int]]:
 
 
 def aligned_tensor(
-    own: LazyTensor, index: np.ndarray, donors: Mapping[int, Donors], everyone: Sequence[LazyTensor | None]
+    own: LazyTensor,
+    index: np.ndarray,
+    donors: Mapping[int, Donors],
+    everyone: Sequence[LazyTensor | None],
+    dtype: torch.dtype,
 ) -> ComputedTensor:
     """Return a tensor with the rows of a new vocabulary; models that lack the tensor give none of them."""
     donors = {
@@ -169,7 +180,7 @@ def aligned_tensor(
     return ComputedTensor(
         own.name,
         (len(index), *own.shape[1:]),
-        own.dtype,
-        AlignedRows(own, index, donors, givers),
+        dtype,
+        AlignedRows(own, index, donors, givers, dtype),
         sources=[own, *(givers[number] for number in used if givers[number] is not own)],
     )
