@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from scionwood.checkpoint.torch_file import TORCH_SUFFIXES
 from scionwood.errors import OutputError
 
 __all__ = ["Part", "check_free_space", "check_output", "output_errors", "remove", "staged", "sync"]
+
+# How long the workers of a process that was killed may take to end.
+SECONDS_FOR_WORKERS = 5.0
 
 
 def check_output(path: Path, inputs: Iterable[Path], *, overwrite: bool) -> Path:
@@ -132,6 +136,7 @@ class Part:
         Raises:
             OutputError: another process works on it, or something else has its name.
         """
+        deadline = time.monotonic() + SECONDS_FOR_WORKERS
         while self._lock is None:
             with contextlib.suppress(FileExistsError):
                 self.folder.mkdir()
@@ -140,7 +145,7 @@ class Part:
                 descriptor = os.open(self.writer, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # its last process has removed it just now
-            if self._is_locked(descriptor):
+            if self._is_locked(descriptor, deadline):
                 self._lock = descriptor
             else:
                 os.close(descriptor)
@@ -185,12 +190,19 @@ class Part:
                 hint="Move it away, or write to another name.",
             )
 
-    def _is_locked(self, descriptor: int) -> bool:
-        """Lock the file and return True, or False if it has lost its name before it was locked."""
+    def _is_locked(self, descriptor: int, deadline: float) -> bool:
+        """Lock the file and return True, or False if that is to be tried again.
+
+        It may lose its name just before. And where a process was killed its workers, who hold the lock with it, go only
+        a little later; one that lives on another machine is not alive here, so there is a deadline.
+        """
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            number = os.read(descriptor, 20).decode("ascii", errors="replace")
+            number = os.pread(descriptor, 20, 0).decode("ascii", errors="replace")
+            if number.isdecimal() and not _is_alive(int(number)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+                return False
             os.close(descriptor)
             who = f"process {number}" if number.isdecimal() else "another process"
             raise OutputError(
@@ -312,6 +324,16 @@ def remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _allocated(path: Path) -> int:

@@ -1,10 +1,12 @@
 """Streaming tensors into files: tiles of rows, each written in place, by several workers within a budget of memory."""
 
+import contextlib
 import os
 import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -53,44 +55,34 @@ class Progress(NamedTuple):
 
 
 class _File:
-    """One file being written by several threads, open from its first byte to its last."""
+    """One file being written by several workers."""
 
     def __init__(self, path: Path, shard: Shard, target: Path) -> None:
         self.path = path
         self.shard = shard
         self.target = target
-        self.descriptor: int | None = None
-        self.missing = 0
-        self.lock = threading.Lock()
 
     def begin(self) -> None:
         """Write the header, and give the file its size; values that are there stay."""
+        with self.opened() as descriptor, output_errors(self.target):
+            self.write(descriptor, memoryview(self.shard.header), 0)
+            os.truncate(descriptor, self.shard.size)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Open the file for a while: a worker has one open at a time, however many there are."""
         with output_errors(self.target):
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
-            try:
-                _write(descriptor, memoryview(self.shard.header), 0)
-                os.truncate(descriptor, self.shard.size)
-            finally:
-                os.close(descriptor)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
-    def write(self, data: memoryview, offset: int) -> None:
+    def write(self, descriptor: int, data: memoryview, offset: int) -> None:
         with output_errors(self.target):
-            with self.lock:
-                if self.descriptor is None:
-                    self.descriptor = os.open(self.path, os.O_WRONLY)
-                descriptor = self.descriptor
-            _write(descriptor, data, offset)
-            with self.lock:
-                self.missing -= len(data)
-                complete = not self.missing
-            if complete:
-                self.close()
-
-    def close(self) -> None:
-        with self.lock:
-            if self.descriptor is not None:
-                os.close(self.descriptor)
-                self.descriptor = None
+            while data:
+                written = os.pwrite(descriptor, data, offset)
+                data, offset = data[written:], offset + written
 
 
 class _Place:
@@ -164,7 +156,6 @@ def stream_shards(
     for place in places:
         if place.number in done:
             place.missing = 0
-        place.file.missing += place.missing
     for file in files:
         file.begin()
     tally = _Tally(places, progress)
@@ -184,17 +175,9 @@ def stream_shards(
         torch.set_num_threads(num_threads)
         for process in processes:
             process.end()
-        for file in files:
-            file.close()
     with output_errors(target):
         for file in files:
             sync(file.path)
-
-
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _processes(places: Sequence[_Place], workers: int) -> list[process.Process]:
@@ -379,15 +362,17 @@ def _made(tiles: Iterable[_Tile]) -> Iterator[_Report]:
     size = 0
     reported = time.monotonic()
     try:
-        for tile in tiles:
-            data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
-            tile.place.file.write(data, tile.offset)
-            report.append((tile.place, len(data)))
-            size += len(data)
-            del data  # before the next is made
-            if size >= TILE_BYTES or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
-                yield report
-                report, size, reported = [], 0, time.monotonic()
+        for file, its in groupby(tiles, lambda tile: tile.place.file):
+            with file.opened() as descriptor:
+                for tile in its:
+                    data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
+                    file.write(descriptor, data, tile.offset)
+                    report.append((tile.place, len(data)))
+                    size += len(data)
+                    del data  # before the next is made
+                    if size >= TILE_BYTES or time.monotonic() - reported >= SECONDS_BETWEEN_REPORTS:
+                        yield report
+                        report, size, reported = [], 0, time.monotonic()
     except Exception:
         if report:
             yield report  # what was written counts, whatever came then
