@@ -71,6 +71,21 @@ def test_a_step_is_stored_in_its_dtype(family: Path) -> None:
     assert digest(made(outer.lineage.to_dict()).checkpoint, full=True) == digest(outer, full=True)
 
 
+def test_the_example_of_the_guide_runs(family: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "recipes.md"
+    (family / "recipe.yml").write_text(guide.read_text("utf-8").partition("```yaml\n")[2].partition("```")[0])
+    found = make(read_recipe("recipe.yml"))
+    assert list(found.steps) == ["talk", "all"]
+    write(found.checkpoint, "merged")
+    expected = scionwood.merge(
+        [scionwood.merge(["chat", "code"], method="slerp", options={"t": 0.3}), "math"],
+        base="llama",
+        method="ties",
+        options={"weights": (2, 1), "density": (0.5, 0.2)},
+    )["head.weight"]
+    assert torch.equal(open("merged")["head.weight"], expected.bfloat16())
+
+
 @pytest.mark.parametrize("form", ["yaml", "steps"])
 def test_the_lineage_beside_an_output_is_a_recipe_that_makes_it_again(family: Path, form: str) -> None:
     plain = TWO if form == "steps" else {"verb": "merge", "method": "dare", "base": "llama", "models": ["chat", "math"]}
@@ -103,3 +118,22 @@ def test_what_was_in_memory_is_not_run_again(family: Path) -> None:
     assert merged.lineage is not None
     with pytest.raises(RecipeError, match="named twice"):
         make(parse_recipe(merged.lineage.to_dict()))
+
+
+def test_a_selection_out_of_a_merge_is_that_out_of_the_written_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=32, num_hidden_layers=3, max_position_embeddings=32, **sizes)
+    for model in ("llama", "chat"):
+        LlamaForCausalLM(config).save_pretrained(model)
+    dare = {"verb": "merge", "method": "dare", "base": "llama", "models": ["chat"], "options": {"density": 0.5}}
+    write(made(dare).checkpoint, "merged")
+    # Layer 2 becomes layer 1, and some of its tensors are passed on as they are: the random numbers stay those of layer 2.
+    smaller = {"verb": "select", "set": {"num_hidden_layers": 2, "intermediate_size": 12}, "depth": [0, 2]}
+    at_once, from_disk = (made(smaller | {"source": source}).checkpoint for source in (dare, "merged"))
+    assert digest(at_once, full=True) == digest(from_disk, full=True)

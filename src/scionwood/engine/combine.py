@@ -76,6 +76,7 @@ class CombinedTensor(LazyTensor):
         self.base = base
         self.options = dict(options)
         self.seed = seed
+        self.drawn_as = name  # random numbers stay those of this name, whatever the tensor is named in another checkpoint
         self.job = job or Job()
         self.job.add(self)
         self._lock = threading.Lock()
@@ -271,7 +272,7 @@ class CombinedTensor(LazyTensor):
             beside: dict[str, Any] = {"base": None if base is None else base.view(form), "shape": self.shape}
             if "uniforms" in needs:
                 beside["uniforms"] = [
-                    Uniforms(self.seed, self.name, number).draw(start, stop).to(self.job.device).view(form)
+                    Uniforms(self.seed, self.drawn_as, number).draw(start, stop).to(self.job.device).view(form)
                     for number in range(len(values))
                 ]
             yield values, beside

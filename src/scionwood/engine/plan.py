@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -106,7 +106,7 @@ class Plan:
     >>> from scionwood.checkpoint import open
     >>> plan = Plan.of(open({"weight": torch.zeros(2, 3)}))
     >>> plan.bytes_written, plan.steps[0].operations
-    (24, {'stored': 1})
+    (24, {'copied': 1})
     """
 
     steps: tuple[StepPlan, ...]
@@ -155,7 +155,7 @@ class Plan:
         rows += [
             (
                 step.name,
-                ", ".join(step.operations) or "nothing",
+                ", ".join(_counted(step.operations)) or "nothing",
                 f"{step.tensors:,}",
                 "-".join(dict.fromkeys(str(passes) for passes in step.passes)),
                 format_bytes(step.bytes_read),
@@ -177,7 +177,7 @@ class Plan:
             "",
             f"reads    {format_bytes(self.bytes_read)}",
             f"writes   {format_bytes(self.bytes_written)}",
-            f"memory   {format_bytes(self.peak_bytes(count))} at most, with {count} worker{'s' * (count != 1)}",
+            f"memory   {format_bytes(self.peak_bytes(count))} for tensors at most, with {count} worker{'s' * (count != 1)}",
             f"digest   {self.digest}",
         ]
         return lines
@@ -206,7 +206,9 @@ class _Walk:
         self.checkpoint = checkpoint
         self.steps = steps
         self.files: dict[int, str] = {}
-        self.order = list(_sources_first(checkpoint.tensors.values()))
+        # The tensors of all steps, those among them that the output does without.
+        tensors = [tensor for each in (checkpoint, *steps.values()) for tensor in each.tensors.values()]
+        self.order = list(_sources_first(tensors))
         self.sources = {id(tensor): tensor.sources for tensor in self.order}
         self.operations = {id(tensor): _operation(tensor) for tensor in self.order}
         self.names = self._names()
@@ -233,7 +235,7 @@ class _Walk:
         for tensor in self.order:
             key = id(tensor)
             name = self.names[key]
-            if name not in nodes:
+            if name not in nodes and looks[name]:
                 inputs = tuple(self.names[id(source)] for source in self.sources[key])
                 nodes[name] = Node(name, self.operations[key], tensor.name, tensor.nbytes, inputs, looks[name])
         return nodes
@@ -251,8 +253,7 @@ class _Walk:
         if isinstance(tensor, FileTensor):
             return f"{what}{self._file(tensor)}\n{tensor.offset}\n"
         if isinstance(tensor, CombinedTensor):
-            # The name keys the random numbers.
-            return f"{what}{tensor.options!r}\n{tensor.seed}\n{tensor.name}\n"
+            return f"{what}{tensor.options!r}\n{tensor.seed}\n{tensor.drawn_as}\n"
         return what if isinstance(tensor, CastTensor) else f"{what}{tensor.name}\n"
 
     def _file(self, tensor: FileTensor) -> str:
@@ -265,19 +266,27 @@ class _Walk:
         looks = self.looks
         times: dict[int, int] = {}
         for tensor in reversed(self.order):
-            times[id(tensor)] = tensor.passes - 1 + looks[id(tensor)]
+            times[id(tensor)] = tensor.passes - 1 + looks[id(tensor)] if looks[id(tensor)] else 0
             for source in self.sources[id(tensor)]:
                 looks[id(source)] += times[id(tensor)]
         return times
 
     def _steps(self) -> Iterator[StepPlan]:
-        known: set[int] = set()
+        # A step that passes on what another has made, under another name perhaps, has not made it itself.
+        owners: dict[str, str] = {}
         for step, checkpoint in self.steps.items():
-            own = [tensor for tensor in _sources_first(checkpoint.tensors.values(), known) if id(tensor) in self.names]
-            known.update(id(tensor) for tensor in own)
-            yield self._step(step, checkpoint, own)
+            for tensor in _sources_first(checkpoint.tensors.values()):
+                owners.setdefault(self.names[id(tensor)], step)
+        own: dict[str, list[LazyTensor]] = {step: [] for step in self.steps}
+        for tensor in self.order:
+            if self.looks[id(tensor)]:
+                own[owners[self.names[id(tensor)]]].append(tensor)
+        for step, checkpoint in self.steps.items():
+            yield self._step(step, checkpoint, own[step], owners)
 
-    def _step(self, step: str, checkpoint: Checkpoint, own: Sequence[LazyTensor]) -> StepPlan:
+    def _step(
+        self, step: str, checkpoint: Checkpoint, own: Sequence[LazyTensor], owners: Mapping[str, str]
+    ) -> StepPlan:
         written = checkpoint is self.checkpoint
         inside = {id(tensor) for tensor in own if not _is_stored(tensor)}
         read, passes = 0, set()
@@ -293,7 +302,12 @@ class _Walk:
             passes |= {1} if copied else set()
         return StepPlan(
             name=step,
-            operations=dict(Counter(_operation(tensor) for tensor in checkpoint.tensors.values())),
+            operations=dict(
+                Counter(
+                    "copied" if _is_stored(tensor) or owners[self.names[id(tensor)]] != step else _operation(tensor)
+                    for tensor in checkpoint.tensors.values()
+                )
+            ),
             tensors=len(checkpoint.tensors),
             bytes_read=read,
             bytes_made=checkpoint.nbytes,
@@ -328,9 +342,9 @@ class _Walk:
         return f"plan-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _sources_first(tensors: Iterable[LazyTensor], known: Collection[int] = ()) -> Iterator[LazyTensor]:
-    """Yield the tensors and all that they are made of, each once, sources first; what is known is not entered."""
-    done = set(known)
+def _sources_first(tensors: Iterable[LazyTensor]) -> Iterator[LazyTensor]:
+    """Yield the tensors and all that they are made of, each once, sources first."""
+    done: set[int] = set()
     for tensor in tensors:
         waiting = [(tensor, iter(tensor.sources))] if id(tensor) not in done else []
         done.add(id(tensor))
@@ -388,6 +402,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def _counted(operations: Mapping[str, int]) -> Iterator[str]:
+    """Name the operations, with their numbers where there are several."""
+    for operation, count in operations.items():
+        yield operation if len(operations) == 1 else f"{count:,} {operation}"
 
 
 def _cores() -> int:
