@@ -104,9 +104,12 @@ def test_tiles_give_the_bits_of_the_whole(name, options, dtype, monkeypatch):
         patch.setattr(torch, "rand", drawn(made, len(models)))
         whole = merge_models(function, models, base if takes_base(name) else None, options)
     for tensor in SHAPES:
-        # Sums over tiles are in float64, so thresholds and angles agree to the last bit of float32 but for ties of rounding.
-        rtol = 1e-6 if dtype == torch.float32 else 0
-        torch.testing.assert_close(made[tensor], whole[tensor].to(dtype), rtol=rtol, atol=1e-6)
+        # Sums over tiles are in float64, so thresholds and angles agree to the last bit of float32 or nearly: a number in
+        # the middle between two of the output's dtype may be rounded to the other one.
+        rounded = whole[tensor].to(dtype)
+        step = 1e-6 if dtype == torch.float32 else torch.finfo(dtype).eps
+        torch.testing.assert_close(made[tensor], rounded, rtol=step, atol=1e-6)
+        assert dtype == torch.float32 or int((made[tensor] != rounded).sum()) <= 3
 
 
 def drawn(made, count):

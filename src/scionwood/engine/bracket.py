@@ -6,6 +6,7 @@ has misled, which the counts show, the answer is None, and somebody else counts 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -15,16 +16,19 @@ __all__ = ["Bracket"]
 DEVIATIONS = 5.0
 """How far apart the bounds are, in standard errors of the sample."""
 
+CROWD = 0.01
+"""The share of the sample that may be equal to a bound and still be kept."""
+
 MOST_KEPT = 1 << 22
 """Numbers that a bracket may expect to keep; where it would be more, the bounds are worth nothing."""
 
 
 class Bracket:
-    """Looks for the k-th largest magnitude of numbers that come in tiles.
+    """Looks for the k-th largest of non-negative numbers that come in tiles.
 
     >>> import torch
     >>> bracket = Bracket(2, 4, [])
-    >>> bracket.count(torch.tensor([1.0, -3.0])), bracket.count(torch.tensor([2.0, 0.0]))
+    >>> bracket.count(torch.tensor([1.0, 3.0])), bracket.count(torch.tensor([2.0, 0.0]))
     (None, None)
     >>> bracket.value
     2.0
@@ -38,23 +42,23 @@ class Bracket:
     def __init__(self, keep: int, total: int, sample: Sequence[Tensor]) -> None:
         self.keep = keep
         self.total = total
-        self.low, self.high = _bounds(keep / total, sample) if sample else (-1.0, float("inf"))
-        self._above = self._level = self._floor = 0
+        self.low, self.high = _bounds(keep / total, sample) if sample else (_Bound(-1.0), _Bound(float("inf")))
+        self._above = 0
         self._between: list[np.ndarray] = []
 
     @property
     def hopeless(self) -> bool:
         """Whether too much would lie between the bounds to keep it."""
-        return self.low < 0 and self.total > MOST_KEPT
+        return self.low.value < 0 and self.total > MOST_KEPT
 
     def count(self, numbers: Tensor) -> None:
         """Take in a tile."""
-        magnitudes = np.abs(numbers.numpy().reshape(-1))
-        self._above += np.count_nonzero(magnitudes > self.high)
-        self._level += np.count_nonzero(magnitudes == self.high)
-        if self.low < self.high:
-            self._floor += np.count_nonzero(magnitudes == self.low)
-        self._between.append(magnitudes[(magnitudes > self.low) & (magnitudes < self.high)])
+        magnitudes = numbers.numpy().reshape(-1)
+        self._above += int(np.count_nonzero(magnitudes > self.high.value))
+        for bound in (self.low, self.high):
+            if bound.crowded:
+                bound.count += int(np.count_nonzero(magnitudes == bound.value))
+        self._between.append(magnitudes[(magnitudes > self.low.value) & (magnitudes < self.high.value)])
 
     @property
     def value(self) -> float | None:
@@ -66,18 +70,27 @@ class Bracket:
         place = self.keep - self._above
         if place <= 0:
             return None
-        if place <= self._level:
-            return self.high
-        place -= self._level
+        if place <= self.high.count:
+            return self.high.value
+        place -= self.high.count
         between = np.concatenate(self._between)
         if place <= len(between):
             return float(np.partition(between, len(between) - place)[len(between) - place])
-        return self.low if place - len(between) <= self._floor else None
+        return self.low.value if place - len(between) <= self.low.count else None
 
 
-def _bounds(share: float, sample: Sequence[Tensor]) -> tuple[float, float]:
+@dataclass
+class _Bound:
+    """A bound, that does not lie between the bounds; where many numbers are equal to it, they are counted instead."""
+
+    value: float
+    crowded: bool = False
+    count: int = 0
+
+
+def _bounds(share: float, sample: Sequence[Tensor]) -> tuple[_Bound, _Bound]:
     """The magnitudes between which the ``share`` of the largest begins, nearly certainly."""
-    parts = [np.abs(part.numpy().reshape(-1)) for part in sample]
+    parts = [part.numpy().reshape(-1) for part in sample]
     ordered = np.sort(np.concatenate(parts))[::-1]
     count = len(ordered)
     middle = ordered[max(0, min(count - 1, int(share * count)))]
@@ -85,5 +98,15 @@ def _bounds(share: float, sample: Sequence[Tensor]) -> tuple[float, float]:
     shares = np.array([np.count_nonzero(part > middle) / len(part) for part in parts])
     margin = DEVIATIONS * float(shares.std(ddof=1)) / len(parts) ** 0.5 + 2 / count
     first, last = int((share - margin) * count), int((share + margin) * count) + 1
-    high = float(ordered[min(first, count - 1)]) if first > 0 else float("inf")
-    return (float(ordered[max(last, 0)]) if last < count else -1.0), high
+    high = _bound(ordered, ordered[min(first, count - 1)], np.inf) if first > 0 else _Bound(float("inf"))
+    low = _bound(ordered, ordered[max(last, 0)], -np.inf) if last < count else _Bound(-1.0)
+    if low.value == high.value:
+        low.crowded = False  # counted once
+    return low, high
+
+
+def _bound(ordered: np.ndarray, value: np.float32, outwards: float) -> _Bound:
+    """A bound at a value of the sample, or just beyond it, where few enough are equal to it to be kept."""
+    if np.count_nonzero(ordered == value) > CROWD * len(ordered):
+        return _Bound(float(value), crowded=True)
+    return _Bound(float(np.nextafter(value, np.float32(outwards))))

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -76,7 +77,9 @@ class CombinedTensor(LazyTensor):
         self.base = base
         self.options = dict(options)
         self.seed = seed
-        self.drawn_as = name  # random numbers stay those of this name, whatever the tensor is named in another checkpoint
+        self.drawn_as = (
+            name  # random numbers stay those of this name, whatever the tensor is named in another checkpoint
+        )
         self.job = job or Job()
         self.job.add(self)
         self._lock = threading.Lock()
@@ -250,6 +253,10 @@ class CombinedTensor(LazyTensor):
             with self._values(begin, end, summary.needs) as (values, beside):
                 yield share(summary, values, self.found, self.options, beside)
 
+    @functools.cached_property
+    def _uniforms(self) -> list[Uniforms]:
+        return [Uniforms(self.seed, self.drawn_as, number) for number in range(len(self.inputs))]
+
     @contextlib.contextmanager
     def _values(self, start: int, stop: int, needs: Collection[str]) -> Iterator[tuple[list[Tensor], dict[str, Any]]]:
         """Lend the elements [start, stop) of every input in float32, as differences in delta space; and what else is needed."""
@@ -271,10 +278,8 @@ class CombinedTensor(LazyTensor):
             values = [row.view(form) for row in buffer[: len(self.inputs)]]
             beside: dict[str, Any] = {"base": None if base is None else base.view(form), "shape": self.shape}
             if "uniforms" in needs:
-                beside["uniforms"] = [
-                    Uniforms(self.seed, self.drawn_as, number).draw(start, stop).to(self.job.device).view(form)
-                    for number in range(len(values))
-                ]
+                drawn = [uniforms.draw(start, stop) for uniforms in self._uniforms]
+                beside["uniforms"] = [numbers.to(self.job.device).view(form) for numbers in drawn]
             yield values, beside
 
 

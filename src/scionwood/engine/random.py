@@ -1,6 +1,7 @@
 """Random numbers that belong to elements: the same wherever a tile begins, on whatever thread or machine."""
 
 import hashlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,16 @@ __all__ = ["Uniforms"]
 
 LANES = 4
 """Numbers that one step of the generator is cut into, of 16 bits each."""
+
+
+class _Thread(threading.local):
+    """A generator for each thread, to be set to the place: a new one would cost as much as a tenth of a tile."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.PCG64DXSM(0)
+
+
+_thread = _Thread()
 
 
 class Uniforms:
@@ -32,10 +43,8 @@ class Uniforms:
     def draw(self, start: int, stop: int) -> Tensor:
         """Return the numbers of the elements [start, stop)."""
         first, last = start // LANES, -(-(stop + 1) // LANES)
-        # Threads share the key, not the generator: each sets one of its own to the place.
-        generator = np.random.PCG64DXSM(0)
-        generator.state = self._origin
-        words = generator.advance(first).random_raw(last - first)
+        _thread.generator.state = self._origin
+        words = _thread.generator.advance(first).random_raw(last - first)
         lanes = torch.from_numpy(words.view(np.int16))[start - LANES * first :]
         count = stop - start
         low = (lanes[1 : count + 1] & -256).float()
