@@ -238,6 +238,8 @@ class _Reader:
             if each.kind == "models":
                 models, owns = self._models(value, f"{name}.{key}")
                 sources[key] = models
+            elif each.kind == "parts":
+                sources[key], values["layers"] = self._parts(value, f"{name}.{key}")
             elif each.kind == "source":
                 if (source := self._source(value, f"{name}.{key}")) is not None:
                     sources[key] = source
@@ -276,6 +278,28 @@ class _Reader:
                     self._refuse(entry, f"the model {told!r} is named twice, first in line {places[told]}")
                 places.setdefault(told, entry.line)
         return tuple(found), owns
+
+    def _parts(self, at: Located, name: str) -> tuple[tuple[Source, ...], list[list[int] | None]]:
+        """Sources, and for each the range of its layers or None for all of them; the same one may occur again."""
+        if not at.is_list or not at.value:
+            self._refuse(
+                at, f"parts is a list of models with their layers, not {at.kind if at.value else 'an empty one'}"
+            )
+            return (), []
+        found: list[Source] = []
+        ranges: list[list[int] | None] = []
+        for number, entry in enumerate(at.value):
+            with_layers = entry.is_mapping and "verb" not in entry and "model" in entry
+            source = self._source(entry["model"] if with_layers else entry, f"{name}.{number}")
+            layers = entry.get("layers") if with_layers else None
+            if with_layers:
+                self.problems += unknown_keys(entry, ("model", "layers"), "a part")
+            if layers is not None and not _is_range(layers.plain()):
+                self._refuse(layers, f"layers is [first, one past the last], not {layers.plain()!r}")
+            if source is not None:
+                found.append(source)
+                ranges.append(None if layers is None else layers.plain())
+        return tuple(found), ranges
 
     def _method(self, verb: Verb, family: str, at: Located, owns: Sequence[Located | None]) -> dict[str, Any]:
         """The method and its options, those beside the models among them."""
@@ -320,6 +344,11 @@ def _load(method: Any, family: str) -> Any:
     if not isinstance(method, str):
         raise MethodError(f"A method is named by text, not by {method!r}.")
     return registry.load(method, family=family)
+
+
+def _is_range(layers: Any) -> bool:
+    whole = isinstance(layers, list) and all(isinstance(each, int) and not isinstance(each, bool) for each in layers)
+    return whole and len(layers) == 2
 
 
 def _links(step: Step) -> list[str]:

@@ -12,6 +12,22 @@ __all__ = ["recipe_schema"]
 
 _PATTERNS = {"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
+_PART = {
+    "type": "object",
+    "properties": {
+        "model": {"$ref": "#/$defs/source"},
+        "layers": {
+            "description": "The first layer, and one past the last.",
+            "type": "array",
+            "items": {"type": "integer"},
+            "minItems": 2,
+            "maxItems": 2,
+        },
+    },
+    "required": ["model"],
+    "additionalProperties": False,
+}
+
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) that every recipe fits.
@@ -89,6 +105,7 @@ def _field(verb: Verb, field: Field) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "source": {"$ref": "#/$defs/source"},
         "models": {"type": "array", "minItems": 1},
+        "parts": {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#/$defs/source"}, _PART]}},
         "config": {"type": ["string", "object"]},
         "settings": {"type": "object"},
         "method": {"enum": [*_methods(verb), *(f"{verb.family}.{name}" for name in _methods(verb))]},

@@ -13,7 +13,7 @@ from scionwood.methods.options import REQUIRED, Option
 
 __all__ = ["COMMON", "VERBS", "Field", "Verb"]
 
-Kind = Literal["source", "models", "config", "settings", "method", "options", "value"]
+Kind = Literal["source", "models", "parts", "config", "settings", "method", "options", "value"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Field:
     Args:
         name: the key, and the argument of the verb's function.
         kind: what stands there: a ``source`` (a path, a hub id, or a step), ``models`` (a list of sources, each with
-            options of its own), a ``config`` (a path, or the settings themselves), ``settings`` of a config, the
+            options of its own), ``parts`` (a list of sources, each with its layers), a ``config`` (a path, or the settings themselves), ``settings`` of a config, the
             ``method``, its ``options``, or a plain ``value``.
         help: what it means.
         required: whether it must be there.
@@ -112,6 +112,8 @@ VERBS: Mapping[str, Verb] = {
                     "For different vocabularies: union, base, or the model whose tokenizer it is.",
                 ),
                 Field("tokens", "settings", "With a tokenizer, where the rows come from that models lack, by token."),
+                Field("tokens", "settings", "With a tokenizer, token → where its row comes from."),
+                Field("chat_template", "value", "Of the result: auto, a name such as chatml, or a template."),
                 Field(
                     "pad_to_multiple_of",
                     "value",
@@ -165,6 +167,13 @@ VERBS: Mapping[str, Verb] = {
                 _METHOD_OPTIONS,
                 _SEED,
             ),
+        ),
+        Verb(
+            "stack",
+            "One model out of ranges of the layers of others, one after another.",
+            "scionwood.verbs.stack:stack",
+            None,
+            (Field("parts", "parts", "The models, each with the layers [first, one past the last].", required=True),),
         ),
         Verb(
             "apply_adapter",
