@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scionwood.verbs.adapter import apply_adapter
     from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
+    from scionwood.verbs.stack import stack
 
     __version__: str
 
@@ -53,6 +54,7 @@ __all__ = [
     "merge",
     "open",
     "select",
+    "stack",
     "write",
 ]
 
@@ -66,6 +68,7 @@ _HOMES = {
     "open": "scionwood.checkpoint",
     "write": "scionwood.checkpoint",
     "select": "scionwood.verbs.select",
+    "stack": "scionwood.verbs.stack",
 }
 
 

@@ -18,10 +18,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from scionwood.errors import MethodError, nearest
 
-__all__ = ["REQUIRED", "Finite", "Option", "json_schema", "options_of", "resolve_options"]
+__all__ = ["REQUIRED", "RULE_KEYS", "Finite", "Option", "json_schema", "options_of", "resolve_options"]
 
 REQUIRED: Any = inspect.Parameter.empty
 """The default of an option that has none."""
+
+RULE_KEYS = ("tensors", "layers", "value")
+"""What a rule may say, where an option varies: which tensors it is for, and either one value or values along the layers."""
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),

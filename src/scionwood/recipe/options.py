@@ -4,14 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from scionwood.errors import nearest
-from scionwood.methods.options import Option
+from scionwood.methods.options import RULE_KEYS, Option
 from scionwood.methods.record import Record
 from scionwood.recipe.document import Located, unknown_keys
 
-__all__ = ["RULE_KEYS", "check_options", "is_per_model", "per_model"]
-
-RULE_KEYS = ("tensors", "layers", "value")
-"""What a rule may say: which tensors it is for, and either one value or values along the layers."""
+__all__ = ["check_options", "is_per_model", "per_model"]
 
 
 def is_per_model(option: Option) -> bool:

@@ -17,8 +17,9 @@ from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.job import Job, check_device
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
-from scionwood.methods.record import Record, resolve
+from scionwood.methods.record import Record
 from scionwood.verbs.adapter import merge_adapters
+from scionwood.verbs.layers import find_layers
 from scionwood.verbs.tokenizer import (
     Aligned,
     TokenSource,
@@ -30,6 +31,7 @@ from scionwood.verbs.tokenizer import (
     with_chat_template,
 )
 from scionwood.verbs.tokenizer.rows import vocabulary_tensors
+from scionwood.verbs.varying import Options
 
 __all__ = ["merge"]
 
@@ -60,7 +62,8 @@ def merge(
         models: what to merge, in the order that the weights are written in: whatever :func:`scionwood.open` takes.
         base: what the models were fine-tuned from, for methods that merge differences.
         method: a method of the family merge.
-        options: the method's own options.
+        options: the method's own options. A list of rules in the place of a value makes it vary over tensors and layers,
+            as :mod:`scionwood.verbs.varying` says.
         seed: of methods that draw at random.
         device: where the arithmetic is done: ``cpu``, or an accelerator as torch names it. Sums are made in another
             order there, so the last bit may differ.
@@ -91,7 +94,7 @@ def merge(
     """
     function = registry.load(method, family="merge")
     record = Record.of(function)
-    resolved = resolve(function, dict(options or {}))
+    chosen = Options(function, options or {})
     _check_models(models)
     opened = [open_checkpoint(model) for model in models]
     origin = None if base is None else open_checkpoint(base)
@@ -130,6 +133,11 @@ def merge(
     everyone = [*([] if origin is None else [origin]), *opened]
     _check_names(everyone)
     _warn_of_vocabularies(everyone, aligned)
+    chosen = dataclasses.replace(
+        chosen,
+        layers=tuple(find_layers(everyone[0])),
+        check=lambda resolved: _try_on_nothing(function, len(opened), resolved),
+    )
     uses_base = record.space == "delta" or "base" in record.inputs
     names = [*(model.source for model in opened), *([] if origin is None else [origin.source])]
     job = Job(names, device=check_device(device), allow_nonfinite=allow_nonfinite)
@@ -143,11 +151,11 @@ def merge(
         own = None if origin is None or not uses_base else _tensor(origin, name)
         inputs = [_tensor(model, name) for model in opened]
         tensors[name] = CombinedTensor(
-            name, given[0].tensors[name].dtype, function, inputs, own, resolved, seed, job=job
+            name, given[0].tensors[name].dtype, function, inputs, own, chosen.of(name), seed, job=job
         )
         detail = aligned.details.get(name, "") if aligned is not None else ""
         entries.append(Entry(name, "merged", name, detail, kept.num_elements))
-    _try_on_nothing(function, len(opened), resolved)
+    chosen.warn_of_unused()
     parents = [
         *([] if base_given is None else [parent_of(base_given, "base")]),
         *(parent_of(model, "model") for model in models_given),
@@ -162,7 +170,7 @@ def merge(
     recipe |= {} if chat_template is None else {"chat_template": chat_template}
     recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
     recipe |= {"allow_nonfinite": True} if allow_nonfinite else {}
-    recipe |= {"options": {k: list(v) if isinstance(v, tuple) else v for k, v in resolved.items()}} if resolved else {}
+    recipe |= {"options": told_options} if (told_options := chosen.told()) else {}
     first = everyone[0] if chat_template is None else with_chat_template(everyone[0], chat_template, given)
     return dataclasses.replace(
         first,
