@@ -120,6 +120,23 @@ def test_what_was_in_memory_is_not_run_again(family: Path) -> None:
         make(parse_recipe(merged.lineage.to_dict()))
 
 
+def test_stacks_and_options_that_vary_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["embed.weight", *(f"layers.{n}.{part}.weight" for n in range(3) for part in ("up", "down")), "norm.weight"]
+    for number, model in enumerate(("llama", "chat"), 1):
+        write({name: torch.full((2, 2), float(number)) for name in names}, model)
+    rules = [{"tensors": "*.down.*", "value": 0.25}, {"layers": [0, 1]}]
+    mixed = {"verb": "merge", "method": "slerp", "models": ["llama", "chat"], "options": {"t": rules}}
+    plain = {"verb": "stack", "parts": [{"model": "llama", "layers": [0, 2]}, {"model": mixed, "layers": [1, 3]}]}
+    out = write(made(plain).checkpoint, "out")
+    found = {name: float(tensor[0, 0]) for name, tensor in open(out).items()}
+    # Parallel tensors are interpolated: 1 + t. Layers 1 and 2 of the merge have become layers 2 and 3.
+    assert [found[f"layers.{n}.up.weight"] for n in range(4)] == [1, 1, 1.5, 2]
+    assert [found[f"layers.{n}.down.weight"] for n in range(4)] == [1, 1, 1.25, 1.25]
+    again = make(read_recipe(out / "scionwood.yaml")).checkpoint
+    assert digest(again, full=True) == digest(out, full=True)
+
+
 def test_a_selection_out_of_a_merge_is_that_out_of_the_written_merge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
