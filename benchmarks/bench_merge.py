@@ -22,8 +22,12 @@ from pathlib import Path
 
 import llama
 
+LAYERS = 22
+"""Of a Llama of 1.1 billion parameters."""
+
 MODELS = ("base", "chat", "code", "math")
 METHODS: dict[str, dict] = {
+    "passthrough": {"models": 1},
     "linear": {"models": 3},
     "task_arithmetic": {"models": 3, "base": True},
     "dare": {
@@ -34,14 +38,17 @@ METHODS: dict[str, dict] = {
         "peer_parameters": {"density": 0.5},
     },
     "slerp": {"models": 2, "peer_base": 0, "peer_global": {"t": 0.5}},
+    "nuslerp": {"models": 2},
+    "multislerp": {"models": 3},
     "model_stock": {"models": 3, "base": True},
     "karcher": {"models": 3},
-    "multislerp": {"models": 3},
     "ties": {"models": 3, "base": True, "set": ["density=0.5"], "peer_parameters": {"density": 0.5}},
     "breadcrumbs": {"models": 3, "base": True, "set": ["density=0.9"], "peer_parameters": {"density": 0.9}},
+    "della": {"models": 3, "base": True, "set": ["density=0.5"], "peer_parameters": {"density": 0.5}},
     "sce": {"models": 3, "base": True, "set": ["select_topk=0.5"], "peer_global": {"select_topk": 0.5}},
-    "ram": {"models": 3, "base": True},
+    "ram": {"models": 3, "base": True, "set": ["epsilon=1e-5"]},
     "nearswap": {"models": 1, "base": True, "set": ["t=0.001"], "peer_global": {"t": 0.001}},
+    "arcee_fusion": {"models": 1, "base": True},
 }
 
 
@@ -66,10 +73,15 @@ def inputs_of(spec: dict) -> list[str]:
 
 
 def floor(folder: Path, spec: dict) -> float:
-    start = time.perf_counter()
     files = [str(file) for name in inputs_of(spec) for file in sorted((folder / name).glob("*.safetensors"))]
+    return floor_of(files, folder / MODELS[1], folder)
+
+
+def floor_of(files: list[str], model: Path, folder: Path) -> float:
+    """Return how long it takes to read files and to copy one model into a folder, synced."""
+    start = time.perf_counter()
     subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
-    subprocess.run(["cp", "-r", str(folder / MODELS[1]), str(folder / "floor")], check=True)
+    subprocess.run(["cp", "-rL", str(model), str(folder / "floor")], check=True)
     subprocess.run(["sync", "-f", str(folder / "floor")], check=True)
     took = time.perf_counter() - start
     shutil.rmtree(folder / "floor")
@@ -77,21 +89,28 @@ def floor(folder: Path, spec: dict) -> float:
 
 
 def timed(command: list[str]) -> tuple[float, int]:
-    """Run a command; return its wall time and its peak of anonymous memory, sampled."""
+    """Run a command; return its wall time and its peak of anonymous memory, sampled, with that of its workers."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            peak = max(peak, next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")))
-        except (FileNotFoundError, StopIteration, ProcessLookupError):
-            pass
-        time.sleep(0.02)
+        peak = max(peak, anonymous(process.pid))
+        time.sleep(0.05)
     took = time.perf_counter() - start
     if process.returncode:
         raise RuntimeError((process.stderr.read() if process.stderr else "")[-2000:])
-    return took, peak * 1024
+    return took, peak
+
+
+def anonymous(process: int) -> int:
+    """The anonymous memory of a process and its children in bytes; a page that several of them share counts once."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    own = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon")), 0)
+    return own + sum(anonymous(int(child)) for child in children)
 
 
 def ours(folder: Path, name: str, spec: dict, workers: int) -> tuple[float, int]:
@@ -134,7 +153,7 @@ def theirs(folder: Path, name: str, spec: dict, peer: str) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=22, help="22 are 1.1 billion parameters")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="22 are 1.1 billion parameters")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--peer", default=os.environ.get("MERGEKIT"), help="mergekit-yaml of an environment of its own")

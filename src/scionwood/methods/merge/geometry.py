@@ -12,14 +12,24 @@ from torch import Tensor
 
 from scionwood.methods.summary import Sum
 
-__all__ = ["GRAM", "add_up", "average", "mix"]
+__all__ = ["GRAM", "add_up", "average", "gram_of", "mix"]
 
 
-def _gram(inputs: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> Tensor:
+def gram_of(inputs: Sequence[Tensor]) -> Tensor:
+    """Return the inner products of tensors with each other, in float64.
+
+    >>> gram_of([torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0])])
+    tensor([[5., 6.],
+            [6., 9.]], dtype=torch.float64)
+    """
     flat = torch.empty(len(inputs), inputs[0].numel(), dtype=torch.float64, device=inputs[0].device)
     for row, tensor in zip(flat, inputs, strict=True):
         row.copy_(tensor.reshape(-1))
     return flat @ flat.T
+
+
+def _gram(inputs: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> Tensor:
+    return gram_of(inputs)
 
 
 GRAM = Sum("gram", _gram)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
+from scionwood.methods.merge.geometry import add_up, gram_of
 from scionwood.methods.merge.weighting import Weights, spread_weights
 from scionwood.methods.record import method
 from scionwood.methods.summary import Sum
@@ -38,8 +39,11 @@ def _products(pair: Sequence[Tensor], dims: tuple[int, ...], *, keepdim: bool = 
 
 
 def _gram(tensors: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
-    whole = options["arc"] == "tensor" or len(found["shape"]) < 2
-    return _products(_pair(tensors, found["base"]), (0, 1) if whole else (0,))
+    pair = _pair(tensors, found["base"])
+    if options["arc"] == "tensor" or len(found["shape"]) < 2:
+        products = gram_of(pair)
+        return torch.stack([products[0, 0], products[0, 1], products[1, 1]])
+    return _products(pair, (0,))
 
 
 def _factors(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -90,5 +94,6 @@ def nuslerp(
     t = 0.5 if abs(a + b) < 1e-6 else b / (a + b)
     products = _products(pair, (-1,), keepdim=True) if arc == "row" or gram is None else gram
     first, second = _factors(products, t)
-    result = (pair[0] * first).add_(pair[1] * second)
+    of_parts = first.ndim > 0
+    result = (pair[0] * first).add_(pair[1] * second) if of_parts else add_up(pair, [float(first), float(second)])
     return result if base is None else result.add_(base)
