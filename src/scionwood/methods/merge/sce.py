@@ -26,9 +26,9 @@ __all__ = ["sce"]
 
 def _variance(deltas: Sequence[Tensor]) -> Tensor:
     mean = add_up(deltas, [1 / len(deltas)] * len(deltas))
-    total = (deltas[0] - mean).square_()
-    for delta in deltas[1:]:
-        total += (delta - mean).square_()
+    total, part = torch.zeros_like(mean), torch.empty_like(mean)
+    for delta in deltas:
+        total.add_(torch.sub(delta, mean, out=part).square_())
     return total.div_(len(deltas))
 
 
@@ -52,7 +52,9 @@ def _selected(deltas: Sequence[Tensor], threshold: Tensor) -> Sequence[Tensor]:
 
 
 def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[str, Any]) -> Tensor:
-    return torch.stack([delta.double().square().sum() for delta in _selected(deltas, found["thresholds"][0])])
+    wide = torch.empty(deltas[0].numel(), dtype=torch.float64, device=deltas[0].device)
+    chosen = _selected(deltas, found["thresholds"][0])
+    return torch.stack([wide.copy_(delta.reshape(-1)).dot(wide) for delta in chosen])
 
 
 @method(
