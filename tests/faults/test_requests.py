@@ -105,7 +105,7 @@ def test_what_is_missing(teacher: Path, tmp_path: Path, monkeypatch, arguments: 
     ("arguments", "words"),
     [
         (["selct"], ['Did you mean "select"?']),
-        (["graft"], ['Unknown command "graft"', "anatomy", "select"]),
+        (["graft"], ['Unknown command "graft"', "anatomy", "merge"]),
         (["anatomy"], ["MODEL requires an argument"]),
         (["digest"], ["SOURCE requires an argument"]),
         (["lineage"], ["SOURCE requires an argument"]),

@@ -43,8 +43,8 @@ def make(recipe: Recipe, *, renamed: Mapping[str, str] | None = None, dtype: str
     >>> make(parse_recipe({"verb": "merge", "models": ["./nothing", "./neither"]}))
     Traceback (most recent call last):
     scionwood.errors.SourceError: 2 inputs of the recipe cannot be read.
-      - There is no file or folder ./nothing.
-      - There is no file or folder ./neither.
+      - There is no file or folder nothing.
+      - There is no file or folder neither.
     """
     maker = _Maker(recipe, renamed or {}, dtype)
     maker.open_inputs()
