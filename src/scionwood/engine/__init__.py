@@ -1,6 +1,7 @@
 """The engine: runs a method over checkpoints tile by tile, in bounded memory.
 
-``combine`` makes one tensor from several, ``counting`` finds exact order statistics in passes over tiles. What comes
-out are lazy tensors: ``checkpoint.write`` reads their tiles from several threads. This room knows methods and
-checkpoints, and nothing of what a method means.
+``combine`` makes one tensor from several, ``job`` holds what all tensors of a merge have in common, ``bracket`` and
+``counting`` find exact order statistics in passes over tiles, ``random`` draws by element, ``workspace`` lends buffers,
+``plan`` says what a run will cost. What comes out are lazy tensors: ``checkpoint.write`` has several workers read their
+tiles. This room knows methods and checkpoints, and nothing of what a method means.
 """
