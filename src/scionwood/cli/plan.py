@@ -16,7 +16,7 @@ def command(recipe: str, /, *, dtype: str | None = None, workers: Whole | None =
     dtype
         Store the weights as float32, float16 or bfloat16, whatever the recipe says.
     workers
-        Threads that would read and write; as many as there are processors, at most 8, unless given.
+        How many would work at once; as many as there are processors, at most 8, unless given.
     json
         Print it as JSON.
     """

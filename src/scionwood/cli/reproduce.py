@@ -28,7 +28,7 @@ def command(
     out
         Write what is made again to this folder, too.
     workers
-        Threads that read and write; as many as there are processors, at most 8, unless given.
+        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
     json
         Print the differences as JSON.
     """

@@ -65,7 +65,7 @@ def command(
     restart
         Begin anew, where a run that was interrupted would be gone on with.
     workers
-        Threads that read and write; as many as there are processors, at most 8, unless given.
+        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
     memory
         Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
         given.
