@@ -15,7 +15,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs architectures demo demo-minilm bench-select bench-merge constraints clean
+	format docs architectures demo demo-minilm bench-select bench-merge bench-scale constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-select: setup ## time `select` against reading and writing the same bytes
 
 bench-merge: setup ## time `merge` against reading its inputs and copying one (15 GB of disk, half an hour)
 	$(BIN)/python benchmarks/bench_merge.py
+
+bench-scale: setup ## time `merge` over sizes up to 4 billion parameters and up to 16 models (40 GB of disk)
+	$(BIN)/python benchmarks/bench_scale.py
 
 constraints: ## make .venv anew from the newest versions and write them to constraints.txt
 	rm -rf $(VENV)

@@ -44,7 +44,7 @@ def make_models(folder: Path, layers: int, count: int) -> list[Path]:
 
         llama.write_model(folder / name, llama.config(layers), make)
 
-    for number in range(DISTINCT + 1):
+    for number in range(min(DISTINCT, count) + 1):
         make_one(f"model-{number}", number)
     for number in range(DISTINCT + 1, count + 1):
         (folder / f"model-{number}").symlink_to(folder / f"model-{1 + (number - 1) % DISTINCT}")
