@@ -1,4 +1,4 @@
-"""``import scionwood`` is cheap, ``--help`` too, and neither imports torch."""
+"""``import scionwood`` is cheap, ``--help`` too, and neither imports torch; a merge starts without transformers."""
 
 import json
 import resource
@@ -7,6 +7,7 @@ import sys
 
 IMPORT_SECONDS = 0.1
 HELP_SECONDS = 0.3
+MERGE_SECONDS = 2.0  # nearly all of it is the import of torch
 TRIES = 5  # the best of several, in processor time: other work on the machine must not fail the test
 
 
@@ -48,3 +49,26 @@ for arguments in [["--help"], ["methods"], *([name, "--help"] for name in comman
 print("without torch")
 """
     assert python(code).endswith("without torch\n")
+
+
+def test_a_merge_starts_in_two_seconds_and_does_without_transformers(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    for name in ("a", "b"):
+        save_file({"layers.0.weight": torch.ones(2, 2)}, tmp_path / f"{name}.safetensors")
+    code = """
+import sys
+from scionwood.cli import run
+arguments = ["merge", "linear", "a.safetensors", "b.safetensors", "--out", "out.safetensors"]
+assert run(arguments) == 0
+assert "transformers" not in sys.modules and "tokenizers" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path)
+    seconds = []
+    for number in range(TRIES):
+        arguments = ["merge", "linear", *(str(tmp_path / f"{name}.safetensors") for name in "ab"), "--workers", "1"]
+        seconds.append(processor_seconds([*arguments, "--out", str(tmp_path / f"{number}.safetensors")]))
+        if seconds[-1] < MERGE_SECONDS:
+            return
+    assert min(seconds) < MERGE_SECONDS
