@@ -22,6 +22,7 @@ SURFACE = {
         "--base",
         "--chat-template",
         "--device",
+        "--differences",
         "--dry-run",
         "--dtype",
         "--json",

@@ -1,4 +1,4 @@
-"""Make one model's weights out of several models of one shape."""
+"""Make one model's weights out of several models of one shape, or what a configuration of mergekit says."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ from scionwood.cli._values import Whole
 
 def command(
     method: str,
-    models: tuple[str, ...],
+    models: tuple[str, ...] = (),
     /,
     *,
     base: str | None = None,
@@ -20,6 +20,7 @@ def command(
     chat_template: str | None = None,
     merge_space: Literal["product", "factors", "weight"] | None = None,
     rank: Whole | None = None,
+    differences: Literal["common"] | None = None,
     dtype: str | None = None,
     shard_size: str = "5GB",
     overwrite: bool = False,
@@ -31,16 +32,16 @@ def command(
     json: bool = False,
     dry_run: bool = False,
 ) -> int:
-    """Make one model's weights out of several models of one shape.
+    """Make one model's weights out of several models of one shape, or what a configuration of mergekit says.
 
     Arithmetic is float32 whatever the models are stored in; scionwood methods merge lists the methods.
 
     Parameters
     ----------
     method
-        How tensors are merged: linear, task_arithmetic, ties, slerp, …
+        How tensors are merged: linear, task_arithmetic, ties, slerp, …; or a configuration of mergekit, a .yml file.
     models
-        The models: folders, .safetensors or torch files, or hub ids, in the order that weights are given in.
+        The models: folders, files of weights or hub ids, in the order of their weights. After a configuration: OUT.
     base
         What the models were fine-tuned from, for methods that merge differences; with adapters, what they are put on.
     out
@@ -59,6 +60,8 @@ def command(
         For PEFT adapters: merge their products (the default), their factors, or the base with each of them on it.
     rank
         For PEFT adapters: of the merged one; the sum of theirs unless given.
+    differences
+        What not all models have is refused; common merges it among those that have it.
     dtype
         Store the weights as float32, float16 or bfloat16; they keep the base's type unless asked.
     shard_size
@@ -68,7 +71,7 @@ def command(
     restart
         Begin anew, where a run that was interrupted would be gone on with.
     workers
-        Threads that read and write; as many as there are processors, at most 8, unless given.
+        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
     memory
         Most that tensors held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless given.
     device
@@ -80,37 +83,34 @@ def command(
     dry_run
         Print the ledger and write nothing.
     """
-    from scionwood.cli import _values
+    from scionwood.cli import _configuration, _values
 
-    options = _values.assignments("--set", set)
+    request = {
+        "base": base,
+        "options": _values.assignments("--set", set),
+        "tokenizer": tokenizer,
+        "pad_to_multiple_of": pad_to_multiple_of,
+        "chat_template": chat_template,
+        "merge_space": merge_space,
+        "rank": rank,
+        "differences": differences,
+    }
+    settings = {"seed": seed, "device": device, "allow_nonfinite": allow_nonfinite}
+    out, recipe = _configuration.configured(method, models, out, request, dtype=dtype, settings=settings)
     _values.require_output(out, dry_run=dry_run)
-
     # torch comes with these, so a wrong request has its answer before them.
     from scionwood.cli._output import check_delivery, deliver
+    from scionwood.recipe.run import make
     from scionwood.verbs.merge import merge
 
-    check_delivery(
-        out, [*models, base], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
-    )
-    made = merge(
-        models,
-        base=base,
-        method=method,
-        options=options,
-        seed=seed,
-        device=device,
-        allow_nonfinite=allow_nonfinite,
-        tokenizer=tokenizer,
-        pad_to_multiple_of=pad_to_multiple_of,
-        chat_template=chat_template,
-        merge_space=merge_space,
-        rank=rank,
-    )
+    inputs = [*models, base] if recipe is None else [each.name for each in recipe.inputs()]
+    check_delivery(out, inputs, shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory)
+    made = merge(models, method=method, **request, **settings) if recipe is None else make(recipe).checkpoint
     return deliver(
         made,
         out,
         shard_size=shard_size,
-        dtype=dtype,
+        dtype=dtype if recipe is None else None,
         overwrite=overwrite,
         restart=restart,
         workers=workers,

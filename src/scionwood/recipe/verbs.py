@@ -137,6 +137,13 @@ VERBS: Mapping[str, Verb] = {
                 ),
                 Field("rank", "value", "For PEFT adapters, of the merged one.", annotation=int | None, default=None),
                 Field("device", "value", "Where the arithmetic is done.", default="cpu"),
+                Field(
+                    "differences",
+                    "value",
+                    "What not all models have is refused; common merges it among those that have it.",
+                    annotation=Literal["common"] | None,
+                    default=None,
+                ),
             ),
         ),
         Verb(

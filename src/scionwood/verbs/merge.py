@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
 from scionwood.verbs.adapter import merge_adapters
+from scionwood.verbs.axes import named_axes
+from scionwood.verbs.differences import in_common, of_holders, untied
 from scionwood.verbs.layers import find_layers
 from scionwood.verbs.tokenizer import (
     Aligned,
@@ -51,6 +53,7 @@ def merge(
     chat_template: str | None = None,
     merge_space: str | None = None,
     rank: int | None = None,
+    differences: Literal["common"] | None = None,
 ) -> Checkpoint:
     """Merge models of one shape into one.
 
@@ -76,6 +79,8 @@ def merge(
         chat_template: of the result: ``auto`` for the one that most models have, a name such as ``chatml``, or a template.
         merge_space: for PEFT adapters, what of them is merged: ``product``, ``factors`` or ``weight``.
         rank: for PEFT adapters, of the merged one.
+        differences: with ``common``, what not all models have is merged among those that have it, and not refused:
+            tensors that some lack, heads that some tie; rows of embeddings that not all have are left out.
 
     Returns:
         A lazy checkpoint: nothing is read until it is written. Its config and side files are the base's, or the first
@@ -130,30 +135,47 @@ def merge(
             dtype=torch.float32,  # so that what is merged is rounded once
         )
         opened, origin = list(aligned.models), aligned.base
+    details = {} if aligned is None else dict(aligned.details)
+    for made_common in (in_common, untied) if differences == "common" else (untied,):
+        common = made_common(opened, origin)
+        opened, origin = list(common.models), common.base
+        details |= common.details
     everyone = [*([] if origin is None else [origin]), *opened]
-    _check_names(everyone)
+    uses_base = record.space == "delta" or "base" in record.inputs
+    _check_names(everyone, partial=differences == "common", with_base=uses_base and origin is not None)
     _warn_of_vocabularies(everyone, aligned)
     chosen = dataclasses.replace(
         chosen,
         layers=tuple(find_layers(everyone[0])),
         check=lambda resolved: _try_on_nothing(function, len(opened), resolved),
     )
-    uses_base = record.space == "delta" or "base" in record.inputs
     names = [*(model.source for model in opened), *([] if origin is None else [origin.source])]
     job = Job(names, device=check_device(device), allow_nonfinite=allow_nonfinite)
     tensors: dict[str, LazyTensor] = {}
     entries: list[Entry] = []
-    for name, kept in everyone[0].tensors.items():
+    stored = {name: tensor for checkpoint in reversed(everyone) for name, tensor in checkpoint.tensors.items()}
+    for name in dict.fromkeys(name for checkpoint in everyone for name in checkpoint.tensors):
+        kept = stored[name]
         if not kept.dtype.is_floating_point:
             tensors[name] = kept
             entries.append(Entry(name, "copied", name, "not floating point: never averaged", kept.num_elements))
             continue
-        own = None if origin is None or not uses_base else _tensor(origin, name)
-        inputs = [_tensor(model, name) for model in opened]
-        tensors[name] = CombinedTensor(
-            name, given[0].tensors[name].dtype, function, inputs, own, chosen.of(name), seed, job=job
-        )
-        detail = aligned.details.get(name, "") if aligned is not None else ""
+        holders = [number for number, model in enumerate(opened) if name in model]
+        own = _tensor(origin, name) if origin is not None and uses_base and name in origin else None
+        if len(holders) + (own is not None) == 1 < len(everyone):
+            whose = opened[holders[0]] if holders else everyone[0]
+            tensors[name] = kept
+            entries.append(Entry(name, "copied", name, f"only in {whose.source}", kept.num_elements))
+            continue
+        resolved = chosen.of(name)
+        detail = details.get(name, "")
+        if len(holders) < len(opened):
+            resolved = of_holders(function, resolved, holders)
+            _try_on_nothing(function, len(holders), resolved)
+            detail = f"of {', '.join(opened[number].source for number in holders)}, which have it"
+        inputs = [_tensor(opened[number], name) for number in holders]
+        dtype = next((each.tensors[name].dtype for each in given if name in each.tensors), kept.dtype)
+        tensors[name] = CombinedTensor(name, dtype, function, inputs, own, resolved, seed, job=job)
         entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     chosen.warn_of_unused()
     parents = [
@@ -168,6 +190,7 @@ def merge(
         recipe |= {"tokens": plain_tokens(rows)} if rows else {}
         recipe |= {} if pad_to_multiple_of is None else {"pad_to_multiple_of": pad_to_multiple_of}
     recipe |= {} if chat_template is None else {"chat_template": chat_template}
+    recipe |= {} if differences is None else {"differences": differences}
     recipe |= {} if device == "cpu" else {"device": device}  # its sums are in another order
     recipe |= {"allow_nonfinite": True} if allow_nonfinite else {}
     recipe |= {"options": told_options} if (told_options := chosen.told()) else {}
@@ -240,25 +263,28 @@ def _tensor(checkpoint: Checkpoint, name: str) -> LazyTensor:
     return checkpoint.tensors[checkpoint.ties.get(name, name)]
 
 
-def _check_names(checkpoints: Sequence[Checkpoint]) -> None:
-    """Every model must have every tensor, in one shape."""
+def _check_names(checkpoints: Sequence[Checkpoint], *, partial: bool, with_base: bool) -> None:
+    """Every model must have every tensor, in one shape; where it may be partial, the base and some of them."""
     first = checkpoints[0]
     names = dict.fromkeys(name for checkpoint in checkpoints for name in checkpoint)
     problems = []
     differing: set[str] = set()
+    axes: Mapping[str, str] | None = None
     for name in names:
         holders = [checkpoint for checkpoint in checkpoints if name in checkpoint]
-        if len(holders) < len(checkpoints):
+        if len(holders) < len(checkpoints) and not (partial and (name in first or not with_base)):
             missing = ", ".join(checkpoint.source for checkpoint in checkpoints if name not in checkpoint)
             problems.append(f"{name} is not in {missing}")
             differing.add(name)
             continue
-        shapes = {tuple(_tensor(checkpoint, name).shape) for checkpoint in checkpoints}
+        shapes = {tuple(_tensor(checkpoint, name).shape) for checkpoint in holders}
         if len(shapes) > 1:
             listed = ", ".join(
-                f"{list(_tensor(checkpoint, name).shape)} in {checkpoint.source}" for checkpoint in checkpoints
+                f"{list(_tensor(checkpoint, name).shape)} in {checkpoint.source}" for checkpoint in holders
             )
-            problems.append(f"{name}: {listed}")
+            axes = named_axes(first) if axes is None else axes
+            called = f" ({axes[name]})" if name in axes else ""
+            problems.append(f"{name}{called}: {listed}")
             differing.add(name)
     if problems:
         rest = [f"… and {len(problems) - 20} more"] if len(problems) > 20 else []

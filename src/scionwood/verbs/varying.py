@@ -111,12 +111,16 @@ class Options:
             return {name: list(value) if isinstance(value, tuple) else value for name, value in self.of("").items()}
         return {**self.plain, **self.varying}
 
+    def has_used(self, rule: Mapping[str, Any]) -> bool:
+        """Return whether a rule, as it was given, has given some tensor its value."""
+        return id(rule) in self._used
+
     def warn_of_unused(self) -> None:
         """Warn of rules that were never tried on a tensor that they fit."""
         for option, value in self.varying.items():
             for rules in [value] if _is_rules(value) else [each for each in value if _is_rules(each)]:
                 for rule in rules:
-                    if id(rule) not in self._used and "tensors" in rule:
+                    if not self.has_used(rule) and "tensors" in rule:
                         told = rule["tensors"] if isinstance(rule["tensors"], str) else ", ".join(rule["tensors"])
                         warnings.warn(f"{option}: the rule for {told} fits no tensor.", stacklevel=3)
 
