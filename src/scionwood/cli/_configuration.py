@@ -72,7 +72,7 @@ def _place(config: str, after: Sequence[str], out: Path | None, request: Mapping
 
 def _recipe(config: str, *, dtype: str | None, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe that does what a configuration says; what it says without effect is told."""
-    from scionwood.recipe.translation import is_mergekit, translate
+    from scionwood.recipe.mergekit import is_mergekit, translate
 
     documents = read_documents(config)
     if not is_mergekit(documents):
