@@ -41,7 +41,7 @@ SURFACE = {
     ],
     "methods": ["--json", "NAME"],
     "plan": ["--dtype", "--json", "--workers", "RECIPE"],
-    "recipe": ["--out", "ACTION"],
+    "recipe": ["--out", "ACTION", "FILE"],
     "reproduce": ["--json", "--out", "--parent", "--workers", "SOURCE"],
     "run": [
         "--dry-run",

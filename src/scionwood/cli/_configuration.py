@@ -7,9 +7,10 @@ from typing import Any
 from scionwood.cli._terminal import print_note
 from scionwood.errors import RecipeError, ScionwoodError
 from scionwood.recipe.document import read_documents
+from scionwood.recipe.mergekit import Translation, is_mergekit, translate
 from scionwood.recipe.read import Recipe, parse_recipe
 
-__all__ = ["configured"]
+__all__ = ["configured", "translated"]
 
 
 def configured(
@@ -37,7 +38,8 @@ def configured(
     """
     if not method.endswith((".yml", ".yaml")):
         return out, None
-    return _place(method, models, out, request), _recipe(method, dtype=dtype, settings=settings)
+    place = _place(method, models, out, request)
+    return place, parse_recipe(translated(method, dtype=dtype, settings=settings).recipe, method)
 
 
 def _place(config: str, after: Sequence[str], out: Path | None, request: Mapping[str, Any]) -> Path | None:
@@ -70,16 +72,18 @@ def _place(config: str, after: Sequence[str], out: Path | None, request: Mapping
     return Path(places[0]) if places else None
 
 
-def _recipe(config: str, *, dtype: str | None, settings: Mapping[str, Any]) -> Recipe:
-    """Return the recipe that does what a configuration says; what it says without effect is told."""
-    from scionwood.recipe.mergekit import is_mergekit, translate
+def translated(config: str, *, dtype: str | None = None, settings: Mapping[str, Any] | None = None) -> Translation:
+    """Return the recipe that does what a configuration says; what it says without effect is told.
 
+    Raises:
+        RecipeError: the configuration is wrong, or is a recipe.
+    """
     documents = read_documents(config)
     if not is_mergekit(documents):
         raise RecipeError(
             f"{config} is a recipe of scionwood's own.", hint=f"scionwood run {config} --out OUT runs it."
         )
-    translated = translate(documents, config, dtype=dtype, settings=settings)
-    for note in translated.notes:
+    translation = translate(documents, config, dtype=dtype, settings=settings)
+    for note in translation.notes:
         print_note(f"note: {note}")
-    return parse_recipe(translated.recipe, config)
+    return translation

@@ -1,11 +1,14 @@
 """From configurations to a recipe: one merge, or a stack of the merges of slices; several documents as named steps."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import yaml
+
 from scionwood.errors import RecipeError, nearest
-from scionwood.recipe.document import Located, unknown_keys
+from scionwood.recipe.document import Located, parse_documents, unknown_keys
 from scionwood.recipe.mergekit.layout import Group, Layout, Model
 from scionwood.recipe.mergekit.methods import METHODS, Method
 from scionwood.recipe.mergekit.reference import placed, read_reference, said
@@ -43,6 +46,13 @@ class Translation:
 
     recipe: Located
     notes: tuple[str, ...]
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML; where that would be read as something else, as JSON, which is YAML, too."""
+        plain = self.recipe.plain()
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)
+        same = [document.plain() for document in parse_documents(text)] == [plain]
+        return text if same else json.dumps(plain, indent=2) + "\n"
 
 
 def is_mergekit(documents: Sequence[Located]) -> bool:
