@@ -22,16 +22,24 @@ def test_a_tensor_that_some_lack_is_refused_and_can_be_merged_among_the_others()
     models = [model(1.0), model(2.0, bias=True), model(4.0, bias=True)]
     with pytest.raises(MatchError, match=r"up.bias is not in model 1"):
         merge(models)
-    made = merge(models, options={"weights": [5, 3, 1]}, differences="common")
+    with pytest.warns(UserWarning, match=r"Not all models have up.bias; the ledger says which do"):
+        made = merge(models, options={"weights": [5, 3, 1]}, differences="common")
     assert torch.allclose(made["up.bias"], torch.full((2,), (3 * 2 + 4) / 4))  # by the weights of those that have it
     (entry,) = [each for each in made.ledger or () if each.name == "up.bias"]
     assert entry.detail == "of model 2, model 4, which have it"
 
 
 def test_what_only_one_model_has_is_copied():
-    made = merge([model(1.0), model(3.0, bias=True)], method="slerp", differences="common")
+    with pytest.warns(UserWarning, match=r"Not all models have up.bias"):
+        made = merge([model(1.0), model(3.0, bias=True)], method="slerp", differences="common")
     assert torch.equal(made["up.bias"], torch.full((2,), 3.0))
     assert [each.name for each in made.ledger or () if each.action == "copied"] == ["up.bias"]
+
+
+def test_models_of_different_depths_are_refused():
+    short, deep = ({f"layers.{n}.up": torch.ones(2) for n in range(count)} for count in (2, 3))
+    with pytest.raises(MatchError, match=r"layers.0 to 1(.|\n)*layers.0 to 2"):
+        merge([short, deep], differences="common")
 
 
 def test_what_the_base_lacks_has_no_difference():

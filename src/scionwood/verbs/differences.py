@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
 from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor
-from scionwood.errors import MethodError
+from scionwood.errors import MatchError, MethodError
 from scionwood.methods.merge.rectify_embed import common_shape
 from scionwood.methods.record import Record
 from scionwood.verbs.adapter.apply import apart, with_head
+from scionwood.verbs.layers import find_layers
 from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 
 __all__ = ["Common", "in_common", "of_holders", "untied"]
@@ -45,6 +46,7 @@ def in_common(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> C
         base: what they were fine-tuned from.
 
     Raises:
+        MatchError: the models have different numbers of layers.
         MethodError: a model has fewer rows than the base.
 
     >>> import torch
@@ -56,6 +58,7 @@ def in_common(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> C
     """
     everyone = [*([] if base is None else [base]), *models]
     details: dict[str, str] = {}
+    _check_layers(everyone)
     if any(HEAD in model.tensors for model in everyone):
         everyone = [with_head(model) for model in everyone]
     cut: dict[int, dict[str, LazyTensor]] = {}
@@ -112,6 +115,20 @@ def of_holders(function: Callable[..., Any], options: Mapping[str, Any], holders
         name: tuple(value[number] for number in holders) if name in listed and isinstance(value, tuple) else value
         for name, value in options.items()
     }
+
+
+def _check_layers(models: Sequence[Checkpoint]) -> None:
+    """A whole layer that some models lack is no difference to pass over: the models are of different depths."""
+    depths = [(model.source, {layers.prefix: layers.count for layers in find_layers(model)}) for model in models]
+    if any(counts != depths[0][1] for _, counts in depths):
+        raise MatchError(
+            "The models have different layers.",
+            problems=[
+                f"{source} has {', '.join(f'{prefix}.0 to {count - 1}' for prefix, count in counts.items()) or 'none'}"
+                for source, counts in depths
+            ],
+            hint="stack, or slices of a configuration, take as many layers of each",
+        )
 
 
 def _first_rows(tensor: LazyTensor, rows: int) -> LazyTensor:

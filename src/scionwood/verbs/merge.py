@@ -178,6 +178,9 @@ def merge(
         tensors[name] = CombinedTensor(name, dtype, function, inputs, own, resolved, seed, job=job)
         entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     chosen.warn_of_unused()
+    if partial := [name for name in tensors if not all(name in model for model in everyone)]:
+        some = ", ".join([*partial[:3], *(["…"] if len(partial) > 3 else [])])
+        warnings.warn(f"Not all models have {some}; the ledger says which do.", stacklevel=2)
     parents = [
         *([] if base_given is None else [parent_of(base_given, "base")]),
         *(parent_of(model, "model") for model in models_given),
