@@ -155,6 +155,8 @@ class _Configuration:
             why = f"config and tokenizer are those of {first}, of the first slice: the base is no source of it"
             self.notes.append(self.document.problem(why, key="base_model"))
         merges = [self._merge(group) for group in groups]
+        if self.problems:
+            return None
         if (template := self.vocabulary.chat_template) is not None:
             merges[0]["chat_template"] = template
         stored = {} if self.dtype is None else {"dtype": self.dtype}
