@@ -120,9 +120,9 @@ def located(value: Any, path: str = "") -> Located:
 def unknown_keys(mapping: Located, known: Sequence[str], what: str) -> list[str]:
     """Return a problem for every key of a mapping that is not known, with the nearest right name.
 
-    >>> (document,) = parse_documents("mthod: ties", "merge.yml")
+    >>> (document,) = parse_documents("model: chat", "merge.yml")
     >>> unknown_keys(document, ["method", "models"], "a merge")
-    ["merge.yml:1: a merge has no 'mthod' (did you mean 'method'?)"]
+    ["merge.yml:1: a merge has no 'model' (did you mean 'models'?)"]
     """
     listed = f": it has {', '.join(known)}"
     return [
