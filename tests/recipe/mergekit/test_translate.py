@@ -318,6 +318,12 @@ def test_settings_are_every_merges():
     assert [part["model"]["seed"] for part in translation.recipe.plain()["parts"]] == [3, 3]
 
 
+def test_slices_are_drawn_for_apart():
+    text = SHIFTED.format(filter="mlp").replace("slerp", "dare_ties").replace("  t:", "  weight: 1\n  density:")
+    parts = translate(parse_documents(text), settings={"seed": 3}).recipe.plain()["parts"]
+    assert [part["model"]["seed"] for part in parts] == [3, 4]
+
+
 def test_the_yaml_is_read_as_the_same_recipe():
     for text in (SHIFTED.format(filter="'[x'"), of("linear", "{weight: 1e-6}", '[{model: "0o14"}, {model: "no"}]')):
         translation = translate(parse_documents(text))

@@ -32,6 +32,9 @@ KEYS = (
     "chat_template",
     "name",
 )
+DRAWING = ("dare", "della")
+"""Methods that draw at random, by the names of tensors."""
+
 DTYPES = ("bfloat16", "float16", "float32")
 
 
@@ -155,6 +158,9 @@ class _Configuration:
             why = f"config and tokenizer are those of {first}, of the first slice: the base is no source of it"
             self.notes.append(self.document.problem(why, key="base_model"))
         merges = [self._merge(group) for group in groups]
+        for number, merge in enumerate(merges):
+            if number and self.method.method in DRAWING:  # layers of two slices have one name before they are stacked
+                merge["seed"] = self.settings.get("seed", 0) + number
         if self.problems:
             return None
         if (template := self.vocabulary.chat_template) is not None:
