@@ -47,10 +47,11 @@ class Layers:
         >>> Layers("model.layers", 4).split("model.layers.3.mlp.up_proj.weight")
         (3, 'mlp.up_proj.weight')
         """
-        found = _NUMBERED.match(name)
-        if found is None or (found[1] or "") != self.prefix:
+        start = f"{self.prefix}." if self.prefix else ""
+        if not name.startswith(start):
             return None
-        return int(found[2]), found[3] or ""
+        number, _, rest = name[len(start) :].partition(".")
+        return (int(number), rest) if number.isdecimal() else None
 
     def name(self, layer: int, rest: str) -> str:
         """Return the name of a tensor in a layer."""

@@ -86,6 +86,10 @@ class Options:
         """The others."""
         return {name: value for name, value in self.given.items() if name not in self.varying}
 
+    @functools.cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        return {option.name: option.default for option in Record.of(self.function).options}
+
     def of(self, name: str) -> dict[str, Any]:
         """Return the options of a tensor, resolved.
 
@@ -128,7 +132,7 @@ class Options:
         if _is_rules(value):
             return self._by_rules(value, name)
         # One for each model: who has no rule that fits has the default.
-        default = next(each.default for each in Record.of(self.function).options if each.name == option)
+        default = self._defaults[option]
         found = [self._by_rules(each, name) if _is_rules(each) else each for each in value]
         if all(each is _NONE for each in found):
             return _NONE
