@@ -2,6 +2,7 @@
 # `make` alone lists the targets.
 
 VENV := .venv
+PEER_VENV := .venv-mergekit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS ?= constraints.txt
@@ -87,6 +88,16 @@ bench-merge: setup ## time `merge` against reading its inputs and copying one (1
 bench-scale: setup ## time `merge` over sizes up to 4 billion parameters and up to 16 models (40 GB of disk)
 	$(BIN)/python benchmarks/bench_scale.py
 
+parity: setup $(PEER_VENV)/.installed ## compare with mergekit on every configuration and write the table in the docs (minutes)
+	PYTHONPATH=benchmarks $(BIN)/python -m parity --peer $(PEER_VENV)/bin/mergekit-yaml --write docs/parity.md
+
+# mergekit has an environment of its own; torch comes first here too.
+$(PEER_VENV)/.installed: constraints.txt
+	$(BIN)/python -m venv $(PEER_VENV)
+	$(PEER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) torch
+	$(PEER_VENV)/bin/python -m pip --disable-pip-version-check install --quiet mergekit==0.1.5 peft
+	@touch $@
+
 constraints: ## make .venv anew from the newest versions and write them to constraints.txt
 	rm -rf $(VENV)
 	$(MAKE) CONSTRAINTS= setup-check
@@ -94,5 +105,5 @@ constraints: ## make .venv anew from the newest versions and write them to const
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove what the targets made, .venv too
-	rm -rf $(VENV) build dist docs/_build demo-output .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PEER_VENV) build dist docs/_build demo-output .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

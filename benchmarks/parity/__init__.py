@@ -1,0 +1,1 @@
+"""Compare scionwood with mergekit on the same configurations: ``make parity``."""

@@ -1,0 +1,326 @@
+"""The configurations that are compared, each as one would write it for mergekit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["CONFIGURATIONS", "Configuration"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One file, and how it is judged.
+
+    ``$base``, ``$chat``, ``$code`` and ``$math`` are the models of the family, ``$adapter`` lies beside them. The
+    reference is mergekit's run in float64; in float32 where that is another merge.
+    """
+
+    name: str
+    text: str
+    family: str = "float32"
+    judged: Literal["exact", "drawn"] = "exact"
+    tool: Literal["yaml", "multi", "pytorch"] = "yaml"
+    flags: tuple[str, ...] = ()
+    reference: Literal["float32", "float64"] = "float64"
+
+
+def _listed(*names: str, **parameters: object) -> str:
+    """The models of a file, each with the same parameters."""
+    lines = ["models:"]
+    for name in names:
+        lines.append(f"- model: ${name}")
+        if parameters:
+            lines.append("  parameters:")
+            lines += [f"    {key}: {value}" for key, value in parameters.items()]
+    return "\n".join(lines) + "\n"
+
+
+THREE = ("chat", "code", "math")
+
+LINEAR = "merge_method: linear\n" + _listed(*THREE, weight=0.4)
+LINEAR_SUM = LINEAR + "parameters: {normalize: false}\n"
+UNEVEN = """
+merge_method: linear
+models:
+- model: $chat
+  parameters: {weight: 1.0}
+- model: $code
+  parameters: {weight: 0.3}
+dtype: bfloat16
+"""
+GRADIENT = """
+merge_method: linear
+models:
+- model: $chat
+  parameters: {weight: [0.0, 0.3, 1.0]}
+- model: $code
+  parameters: {weight: [1.0, 0.7, 0.0]}
+dtype: float32
+out_dtype: bfloat16
+"""
+FILTERS = """
+merge_method: slerp
+base_model: $base
+models:
+- model: $base
+- model: $chat
+parameters:
+  t:
+  - {filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}
+  - {filter: mlp, value: [1, 0.5, 0.7, 0.3, 0]}
+  - value: 0.5
+dtype: bfloat16
+"""
+SLERP = "merge_method: slerp\nbase_model: $chat\n" + _listed("chat", "code") + "parameters: {t: 0.3}\n"
+SLERP_OF_LAYERS = """
+merge_method: slerp
+base_model: $chat
+slices:
+- sources:
+  - {model: $chat, layer_range: [0, 4]}
+  - {model: $code, layer_range: [0, 4]}
+parameters:
+  t:
+  - {filter: self_attn, value: [0, 1]}
+  - value: 0.4
+dtype: bfloat16
+"""
+TASK = "merge_method: task_arithmetic\nbase_model: $base\n"
+TASK_INSIDE = TASK + _listed("base", *THREE, weight=0.5) + "dtype: float32\n"
+TASK_LAMBDA = TASK + _listed(*THREE, weight=0.5) + "parameters: {lambda: 0.7, normalize: true}\n"
+TASK_PER_MODEL = """
+merge_method: task_arithmetic
+base_model: $base
+models:
+- model: $chat
+  parameters:
+    weight:
+    - {filter: mlp, value: 0.9}
+    - value: 0.2
+- model: $code
+  parameters:
+    weight: [0.1, 0.8]
+"""
+TIES = "merge_method: ties\nbase_model: $base\n"
+TIES_PLAIN = TIES + _listed(*THREE, weight=1.0, density=0.5)
+TIES_PER_MODEL = """
+merge_method: ties
+base_model: $base
+models:
+- model: $base
+- model: $chat
+  parameters: {density: [1, 0.7, 0.1], weight: 1.0}
+- model: $code
+  parameters: {density: 0.5, weight: [0, 0.3, 0.7, 1]}
+- model: $math
+  parameters:
+    density: 0.33
+    weight:
+    - {filter: mlp, value: 0.5}
+    - value: 0
+parameters: {normalize: true, int8_mask: true}
+dtype: float32
+out_dtype: float16
+"""
+TIES_SUM = TIES + _listed(*THREE, weight=0.6, density=0.3) + "parameters: {normalize: false, lambda: 0.8}\n"
+TIES_RESCALED = TIES + _listed(*THREE, weight=1.0, density=0.4) + "parameters: {rescale: true}\n"
+TIES_HALF = TIES_PLAIN + "dtype: bfloat16\n"
+BREADCRUMBS = "merge_method: breadcrumbs\nbase_model: $base\n" + _listed(*THREE, weight=0.5, density=0.8, gamma=0.05)
+BREADCRUMBS_RESCALED = """
+merge_method: breadcrumbs
+base_model: $base
+models:
+- model: $chat
+  parameters: {weight: 0.5, density: 0.9, gamma: 0.01}
+- model: $code
+  parameters: {weight: 0.5, density: 0.4, gamma: 0.1}
+- model: $math
+  parameters: {weight: 0.5, density: 0.6, gamma: 0.5}
+parameters: {rescale: true}
+"""
+BREADCRUMBS_TIES = (
+    "merge_method: breadcrumbs_ties\nbase_model: $base\n"
+    + _listed(*THREE, weight=0.5, density=0.6)
+    + "dtype: bfloat16\n"
+)
+SCE = "merge_method: sce\nbase_model: $base\n" + _listed(*THREE) + "parameters: {select_topk: 0.4}\n"
+RAM = "merge_method: ram\nbase_model: $base\n" + _listed(*THREE) + "parameters: {epsilon: 0.001}\n"
+RAMPLUS = (
+    "merge_method: ramplus_tl\nbase_model: $base\n"
+    + _listed(*THREE)
+    + "parameters: {epsilon: 0.001, r: 0.2, alpha: 0.3}\n"
+)
+STOCK = "merge_method: model_stock\nbase_model: $base\n" + _listed(*THREE)
+STOCK_ROWS = STOCK + "parameters: {filter_wise: true}\ndtype: bfloat16\n"
+NUSLERP = """
+merge_method: nuslerp
+models:
+- model: $chat
+  parameters: {weight: 0.7}
+- model: $code
+  parameters: {weight: 0.4}
+"""
+NUSLERP_OF_DELTAS = NUSLERP + "base_model: $base\n"
+NUSLERP_ROWS = NUSLERP + "parameters: {nuslerp_flatten: false, nuslerp_row_wise: true}\ndtype: bfloat16\n"
+NUSLERP_COLUMNS = NUSLERP + "parameters: {nuslerp_flatten: false, nuslerp_row_wise: false}\ndtype: float16\n"
+MULTISLERP = "merge_method: multislerp\n" + _listed(*THREE, weight=0.5)
+MULTISLERP_OF_DELTAS = (
+    "merge_method: multislerp\nbase_model: $base\n" + _listed(*THREE, weight=0.5) + "dtype: float16\n"
+)
+KARCHER = "merge_method: karcher\n" + _listed(*THREE) + "parameters: {max_iter: 20, tol: 1e-7}\n"
+KARCHER_HALF = "merge_method: karcher\n" + _listed(*THREE) + "dtype: bfloat16\n"
+NEARSWAP = "merge_method: nearswap\nbase_model: $base\n" + _listed("chat") + "parameters: {t: 0.001}\n"
+ARCEE = "merge_method: arcee_fusion\nbase_model: $base\n" + _listed("chat")
+PASSTHROUGH = "merge_method: passthrough\n" + _listed("chat") + "dtype: bfloat16\n"
+FRANKENMERGE = """
+merge_method: passthrough
+slices:
+- sources:
+  - {model: $chat, layer_range: [0, 3]}
+- sources:
+  - model: $code
+    layer_range: [1, 3]
+    parameters:
+      scale:
+      - {filter: o_proj, value: 0.0}
+      - {filter: down_proj, value: 0.0}
+      - value: 1.0
+- sources:
+  - {model: $math, layer_range: [2, 4]}
+dtype: bfloat16
+"""
+SLICES_OF_TIES = """
+merge_method: ties
+base_model: $base
+slices:
+- sources:
+  - {model: $base, layer_range: [0, 2]}
+  - model: $chat
+    layer_range: [0, 2]
+    parameters: {weight: 1.0, density: 0.5}
+  - model: $code
+    layer_range: [1, 3]
+    parameters: {weight: 0.5, density: 0.5}
+- sources:
+  - {model: $base, layer_range: [2, 4]}
+  - model: $math
+    layer_range: [2, 4]
+    parameters: {weight: 0.8, density: 0.7}
+"""
+SOME = "merge_method: linear\nbase_model: $code\n" + _listed("chat", "code", weight=0.5)
+UNEQUAL = "merge_method: linear\n" + _listed("chat", "code", weight=0.5)
+UNION = UNEQUAL + "tokenizer_source: union\n"
+UNION_TIES = TIES_PLAIN + "tokenizer_source: union\n"
+TOKENS = (
+    UNION_TIES.replace("tokenizer_source: union\n", "")
+    + """
+tokenizer:
+  source: union
+  pad_to_multiple_of: 16
+  tokens:
+    chat0: {source: $chat, force: true}
+    word7: {source: $code, force: true}
+"""
+)
+ADAPTER = """
+merge_method: linear
+models:
+- model: $base+$adapter
+  parameters: {weight: 0.5}
+- model: $chat
+  parameters: {weight: 0.5}
+dtype: float32
+"""
+DOCUMENTS = """
+name: spoken
+merge_method: slerp
+base_model: $chat
+models:
+- model: $chat
+- model: $code
+parameters: {t: 0.5}
+dtype: float32
+---
+merge_method: task_arithmetic
+base_model: $base
+models:
+- model: spoken
+  parameters: {weight: 0.6}
+- model: $math
+  parameters: {weight: 0.6}
+dtype: float32
+"""
+RAW = """
+merge_method: ties
+base_model: $base/model.safetensors
+models:
+- model: $chat/model.safetensors
+  parameters: {weight: 1.0, density: 0.5}
+- model: $code/model.safetensors
+  parameters: {weight: 0.5, density: 0.3}
+"""
+
+
+def _drawn(method: str, **parameters: object) -> str:
+    given = {"weight": 0.5, "density": 0.4} | parameters
+    return f"merge_method: {method}\nbase_model: $base\n" + _listed(*THREE, **given)
+
+
+CONFIGURATIONS = (
+    Configuration("linear", LINEAR),
+    Configuration("linear, a sum", LINEAR_SUM, "bfloat16"),
+    Configuration("linear, uneven, half precision", UNEVEN, "bfloat16"),
+    Configuration("linear, gradients, out_dtype", GRADIENT),
+    Configuration("linear, float16", LINEAR, "float16"),
+    Configuration("slerp", SLERP),
+    Configuration("slerp, filters of gradients", FILTERS, "bfloat16"),
+    Configuration("slerp, slices", SLERP_OF_LAYERS, "bfloat16"),
+    Configuration("task arithmetic, base inside", TASK_INSIDE),
+    Configuration("task arithmetic, base outside, lambda", TASK_LAMBDA, "float16"),
+    Configuration("task arithmetic, filters per model", TASK_PER_MODEL),
+    Configuration("TIES", TIES_PLAIN),
+    Configuration("TIES, densities and weights per model", TIES_PER_MODEL),
+    Configuration("TIES, a sum, lambda", TIES_SUM),
+    Configuration("TIES, rescaled", TIES_RESCALED),
+    Configuration("TIES, half precision", TIES_HALF, "bfloat16"),
+    Configuration("TIES, float16", TIES_PLAIN, "float16"),
+    Configuration("TIES, slices", SLICES_OF_TIES),
+    Configuration("breadcrumbs", BREADCRUMBS),
+    Configuration("breadcrumbs, densities per model, rescaled", BREADCRUMBS_RESCALED),
+    Configuration("breadcrumbs with TIES, half precision", BREADCRUMBS_TIES, "bfloat16"),
+    Configuration("SCE", SCE),
+    Configuration("SCE, half precision", SCE, "bfloat16"),
+    Configuration("RAM", RAM),
+    Configuration("RAM+ with tensor-local scaling", RAMPLUS),
+    Configuration("Model Stock", STOCK),
+    Configuration("Model Stock by rows, half precision", STOCK_ROWS, "bfloat16"),
+    Configuration("NuSLERP", NUSLERP),
+    Configuration("NuSLERP of deltas", NUSLERP_OF_DELTAS, "bfloat16"),
+    Configuration("NuSLERP by rows, half precision", NUSLERP_ROWS, "bfloat16"),
+    Configuration("NuSLERP by columns, float16", NUSLERP_COLUMNS, "float16"),
+    Configuration("multislerp", MULTISLERP),
+    Configuration("multislerp of deltas, float16", MULTISLERP_OF_DELTAS, "float16"),
+    Configuration("karcher", KARCHER),
+    Configuration("karcher, half precision", KARCHER_HALF, "bfloat16"),
+    Configuration("nearswap", NEARSWAP),
+    # Its importance is a difference that cancels: float32 and float64 select other elements.
+    Configuration("arcee fusion", ARCEE, reference="float32"),
+    Configuration("passthrough", PASSTHROUGH, "bfloat16"),
+    Configuration("passthrough, layers of three models, scaled", FRANKENMERGE, "bfloat16"),
+    Configuration("tied embeddings", LINEAR + "dtype: bfloat16\n", "tied"),
+    Configuration("tied embeddings, TIES", TIES_PLAIN, "tied"),
+    Configuration("a head in some models only", SOME, "some"),
+    # mergekit refuses these unless it is told to; scionwood merges the rows that all have, and warns.
+    Configuration("unequal vocabularies, cut", UNEQUAL, "words", flags=("--unsafe-truncate-embeddings",)),
+    Configuration("unequal vocabularies, union", UNION, "words"),
+    Configuration("unequal vocabularies, union, TIES", UNION_TIES, "words"),
+    Configuration("unequal vocabularies, tokens of their own", TOKENS, "words"),
+    Configuration("a model with an adapter", ADAPTER),
+    Configuration("several documents", DOCUMENTS, tool="multi"),
+    Configuration("raw checkpoints", RAW, tool="pytorch"),
+    Configuration("DARE, linear", _drawn("dare_linear"), judged="drawn"),
+    Configuration("DARE, TIES, not rescaled", _drawn("dare_ties") + "parameters: {rescale: false}\n", judged="drawn"),
+    Configuration("DELLA", _drawn("della", epsilon=0.2), judged="drawn"),
+    Configuration("DELLA, linear", _drawn("della_linear"), judged="drawn"),
+)
