@@ -314,8 +314,9 @@ CONFIGURATIONS = (
     # mergekit refuses these unless it is told to; scionwood merges the rows that all have, and warns.
     Configuration("unequal vocabularies, cut", UNEQUAL, "words", flags=("--unsafe-truncate-embeddings",)),
     Configuration("unequal vocabularies, union", UNION, "words"),
-    Configuration("unequal vocabularies, union, TIES", UNION_TIES, "words"),
-    Configuration("unequal vocabularies, tokens of their own", TOKENS, "words"),
+    # A row that the base lacks is the average of the others': their deltas cancel, and rounding elects the sign.
+    Configuration("unequal vocabularies, union, TIES", UNION_TIES, "words", reference="float32"),
+    Configuration("unequal vocabularies, tokens of their own", TOKENS, "words", reference="float32"),
     Configuration("a model with an adapter", ADAPTER),
     Configuration("several documents", DOCUMENTS, tool="multi"),
     Configuration("raw checkpoints", RAW, tool="pytorch"),

@@ -62,15 +62,16 @@ FAILURES
   are compared token by token: mergekit numbers new tokens in the order of a hash table.
 - The reference is mergekit's own run of the file with `dtype: float64`, rounded once to the dtype of the output. Arcee
   fusion is compared with `dtype: float32`: its importance is a difference that cancels, and float64 selects other
-  elements.
+  elements. So is TIES on merged vocabularies: a row that the base lacks is the average of the others', their deltas
+  cancel, and rounding elects the sign.
 - *equal* is the share of elements that are the same bits. *steps* is the largest distance to the reference, in steps to
   the next number of the output's dtype; beside it stands that of mergekit's own `dtype: float32` run. Where sums cancel,
   a step is that of float32 at the size of what went in. The claim: within one step, or no further than mergekit's
   float32.
 - *error* is the norm of the distance to the reference, as a share of the norm of what the merge changed (of the base,
   or of the first model where there is none); beside it stands that of mergekit's run of the file as it is, in the
-  arithmetic that it asks for. The claim: not larger than mergekit's, but for 2 % of rounding. Scionwood computes in float32 whatever a
-  file asks for.
+  arithmetic that it asks for. The claim: not larger than mergekit's by more than 2 %, or everything within one step.
+  Scionwood computes in float32 whatever a file asks for.
 - Deltas of half precision have few distinct magnitudes. Where several lie on a threshold, mergekit keeps as many of
   them as fit, in the order of its sort, and scionwood keeps them all: they are counted, and taken apart.
 - SCE on half precision has thresholds between variances that are equal but for rounding: the few elements that are off
