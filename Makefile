@@ -82,8 +82,8 @@ demo-minilm: setup ## the same with a pretrained sentence encoder
 bench-select: setup ## time `select` against reading and writing the same bytes
 	$(BIN)/python benchmarks/bench_select.py
 
-bench-merge: setup ## time `merge` against reading its inputs and copying one (15 GB of disk, half an hour)
-	$(BIN)/python benchmarks/bench_merge.py
+bench-merge: setup $(PEER_VENV)/.installed ## time `merge` against reading its inputs and copying one, mergekit beside it (20 GB of disk, two hours)
+	$(BIN)/python benchmarks/bench_merge.py --peer $(PEER_VENV)/bin/mergekit-yaml
 
 bench-scale: setup ## time `merge` over sizes up to 4 billion parameters and up to 16 models (40 GB of disk)
 	$(BIN)/python benchmarks/bench_scale.py
