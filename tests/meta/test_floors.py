@@ -17,7 +17,7 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
 
 
-ROOMS = ("cli", "demos", "verbs", "methods", "methods/select", "checkpoint", "anatomy")
+ROOMS = ("cli", "demos", "verbs", "inspect", "train", "methods", "methods/select", "checkpoint", "anatomy")
 
 
 @pytest.fixture

@@ -73,6 +73,15 @@ INPUTS: dict[str, str] = {
     "majority": "the sum of the elected signs: which of them most elements have",
     "shape": "the shape of the whole tensor, where a method is given parts of it",
     "statistics": "what a calibration pass has measured, by name",
+    "site": "what the tensor is in its model: shape, kind, fans, depth, branch",
+    "draws": "gives the torch.Generator of a key, for what several tensors have in common",
+    "table": "the rows of the source's tokens",
+    "overlap": "for each target token the source token with the same text, or -1",
+    "pieces": "for each target token the source's tokens of its text",
+    "source_vectors": "static vectors of the source's tokens",
+    "target_vectors": "static vectors of the target's tokens",
+    "counts_of_tokens": "how often each target token occurs in the text",
+    "text": "the token ids of the text by the target's tokenizer",
 }
 """What a verb can hand to a method, by the name of the positional parameter; a verb that can give more adds a line."""
 
