@@ -39,6 +39,7 @@ class Branch:
         count: how many branches the model has.
         place: which of the branch's weights it is along the longest path, from 0.
         length: how many weights that path has.
+        weights: how many weights the branch has in all, those beside the longest path too.
         last: its result is added to the stream with no weight in between.
     """
 
@@ -47,6 +48,7 @@ class Branch:
     place: int
     length: int
     last: bool
+    weights: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Site:
         layer: the block it lies in, from 1; None outside of the list of blocks.
         layers: how many blocks that list has; 0 outside.
         branch: its place in a residual branch; None for the stem, the head, and what is on the stream itself.
-        reads: the activation function whose result it reads ("relu", "gelu", "tanh", ...), "identity" where there is
-            none since the weight before, "input" for the model's own input.
+        reads: the activation function whose result it reads ("relu", "gelu", "tanh", ...), "gated silu" for the product
+            of one with something linear, "softmax", "identity" where there is none since the weight or the norm before,
+            "input" for the model's own input.
+        reads_sum: what it reads comes from a residual sum, without a weight or a norm in between.
         head: it writes the model's output, and no weight comes after it.
         attention: what it is in an attention.
         groups: of a convolution.
@@ -84,6 +88,7 @@ class Site:
     attention: Attention | None = None
     groups: int = 1
     axes: tuple[tuple[str, ...], ...] = ()
+    reads_sum: bool = False
 
     @property
     def is_weight(self) -> bool:

@@ -1,0 +1,144 @@
+"""The flow through a model: order, activations, residual branches, attentions, layouts, read off the graph alone."""
+
+import functools
+
+import pytest
+import torch
+from tests.architectures.derived import model
+from torch import nn
+
+from scionwood.anatomy import from_module
+from scionwood.anatomy.flow import Flow, Use, flow
+
+
+@functools.cache
+def followed(name: str) -> Flow:
+    return flow(model(name))
+
+
+def use(name: str, tensor: str) -> Use:
+    return next(own for own in followed(name).uses if own.tensor == tensor)
+
+
+def roles(own: Use) -> list[tuple[str, int, int, int, int]]:
+    return [(p.role, p.heads, p.kv_heads, p.width, len(p.rows)) for p in own.projections]
+
+
+NAMES = ("Llama", "Qwen3", "Gemma2", "GPT-2", "GPT-NeoX", "BERT", "T5", "ViT", "ConvNeXt", "ResNet", "Mamba", "Mixtral")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_used_once_in_order(name):
+    found = followed(name).uses
+    assert [own.order for own in found] == list(range(len(found)))
+    parameters = {id(p): n for n, p in reversed(list(model(name).module.named_parameters(remove_duplicate=False)))}
+    assert {own.tensor for own in found} == set(parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "branches", "layers"),
+    [
+        ("Llama", 4, 2), ("Gemma2", 4, 2), ("GPT-2", 4, 2), ("GPT-NeoX", 2, 2), ("BERT", 4, 2), ("T5", 10, 2), ("ViT", 4, 2),
+        ("ConvNeXt", 8, 8), ("ResNet", 8, 8), ("Mamba", 2, 2), ("Mixtral", 4, 2),
+    ],
+)  # fmt: skip
+def test_residual_branches_and_layers(name, branches, layers):
+    found = followed(name)
+    assert len(found.residuals) == branches
+    assert {own.layers for own in found.uses if own.layer} == {layers}
+    assert {own.branch.number for own in found.uses if own.branch} == set(range(branches))
+    for number in range(branches):
+        last = [own for own in found.uses if own.branch and own.branch.number == number and own.branch.last]
+        assert last, "a branch ends in a weight"
+        assert all(own.branch and own.branch.place > 0 for own in last)
+
+
+def test_grouped_queries():
+    block = "model.layers.1.self_attn"
+    assert roles(use("Llama", f"{block}.q_proj.weight")) == [("query", 6, 3, 8, 48)]
+    assert roles(use("Llama", f"{block}.k_proj.weight")) == [("key", 6, 3, 8, 24)]
+    assert roles(use("Llama", f"{block}.v_proj.weight")) == [("value", 6, 3, 8, 24)]
+    assert roles(use("Llama", f"{block}.o_proj.weight")) == [("output", 6, 3, 8, 48)]
+    four = [use("Llama", f"{block}.{each}_proj.weight").projections[0].attention for each in "qkvo"]
+    other = use("Llama", "model.layers.0.self_attn.q_proj.weight").projections[0].attention
+    assert len(set(four)) == 1
+    assert other not in four
+
+
+def test_a_fused_projection_side_by_side_and_one_interleaved_by_head():
+    side = use("GPT-2", "transformer.h.0.attn.c_attn.weight")
+    assert side.transposed
+    assert [p.role for p in side.projections] == ["query", "key", "value"]
+    assert [p.rows.tolist() for p in side.projections] == [list(range(n, n + 48)) for n in (0, 48, 96)]
+    woven = use("GPT-NeoX", "gpt_neox.layers.0.attention.query_key_value.weight")
+    key = next(p for p in woven.projections if p.role == "key")
+    assert key.rows.tolist() == [head * 48 + 16 + n for head in range(3) for n in range(16)]
+
+
+def test_cross_attention_takes_keys_from_outside_the_branch():
+    queries = use("T5", "decoder.block.0.layer.1.EncDecAttention.q.weight")
+    keys = use("T5", "decoder.block.0.layer.1.EncDecAttention.k.weight")
+    assert queries.branch is not None
+    assert keys.branch is None
+    assert roles(keys) == [("key", 6, 6, 10, 60)]
+
+
+def test_activations_whole_taken_apart_and_gated():
+    assert use("GPT-2", "transformer.h.0.mlp.c_proj.weight").reads == "gelu"  # written as tanh of a polynomial
+    assert use("T5", "encoder.block.0.layer.1.DenseReluDense.wo.weight").reads == "relu"
+    assert use("Llama", "model.layers.0.mlp.down_proj.weight").reads == "gated silu"
+    assert use("Llama", "model.layers.0.mlp.up_proj.weight").reads == "identity"
+    assert use("ViT", "vit.embeddings.patch_embeddings.projection.weight").reads == "input"
+    assert use("Mamba", "backbone.layers.0.mixer.x_proj.weight").reads == "silu"
+
+
+def test_what_reads_a_residual_sum():
+    assert use("ResNet", "resnet.encoder.stages.0.layers.1.layer.0.convolution.weight").reads_sum
+    assert not use("ResNet", "resnet.encoder.stages.0.layers.1.layer.1.convolution.weight").reads_sum
+    assert not any(own.reads_sum for own in followed("Gemma2").uses if own.kind == "linear")  # a norm stands between
+
+
+def test_kinds():
+    kinds = {own.tensor.rpartition("layers.0.")[2]: own.kind for own in followed("Mamba").uses}
+    assert kinds["mixer.conv1d.weight"] == "convolution"
+    assert kinds["mixer.A_log"] == "other"
+    assert kinds["mixer.dt_proj.weight"] == "linear"
+    assert use("BERT", "embeddings.position_embeddings.weight").kind == "table"
+    assert use("BERT", "embeddings.word_embeddings.weight").kind == "embedding"
+    assert use("ViT", "vit.embeddings.cls_token").kind == "table"
+    assert use("ConvNeXt", "convnext.encoder.stages.0.layers.0.layer_scale_parameter").kind == "gain"
+    experts = use("Mixtral", "model.layers.0.mlp.experts.down_proj")
+    assert (experts.kind, experts.stacked) == ("linear", True)
+
+
+def test_heads():
+    assert [own.tensor for own in followed("Llama").uses if own.head] == ["lm_head.weight"]
+    assert [own.tensor for own in followed("ResNet").uses if own.head] == ["classifier.1.weight", "classifier.1.bias"]
+
+
+class Projected(nn.Module):
+    """A branch of two weights beside a stream with one, and two towers that only meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, 6)
+        self.first, self.second, self.short = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(6, 8)
+        self.left, self.right = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = self.second(torch.relu(self.first(x))) + self.short(x)
+        return self.left(x) + self.right(x)
+
+
+def test_a_projected_stream_is_residual_and_two_towers_are_not():
+    found = flow(from_module(Projected(), torch.zeros(2, 4)))
+    (only,) = found.residuals
+    assert only.projected
+    branch = {own.tensor: own.branch for own in found.uses}
+    assert branch["first.weight"] is not None
+    assert branch["second.weight"] is not None
+    assert branch["second.weight"].last
+    assert branch["short.weight"] is None
+    assert branch["left.weight"] is None
+    assert branch["right.weight"] is None
