@@ -777,8 +777,8 @@ def _permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] |
 
 def _moved(node: fx.Node, labels: Any) -> Any:
     """Do to the labels of rows what is done to the numbers."""
-    if labels is None:
-        return None
+    if labels is None or _operation(node) in _CASTS:
+        return labels
     try:
         if node.target is operator.getitem:
             return labels[node.args[1]]
