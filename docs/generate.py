@@ -3,6 +3,7 @@
 `make docs` runs it; `python docs/generate.py` alone writes docs/_generated.
 """
 
+import ast
 import contextlib
 import importlib
 import io
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+ROOMS = ("train", "inspect")
+"""Rooms whose files are systems too, though no methods: parts of training, and measures."""
 
 
 def main(folder: Path) -> None:
@@ -22,6 +25,7 @@ def main(folder: Path) -> None:
         "catalogue/index.md": catalogue_index(),
         "command-line.md": command_line(),
         **{f"catalogue/{family}.md": catalogue(family) for family in _families()},
+        **{f"catalogue/{room}.md": parts(room) for room in ROOMS},
     }
     for name, text in pages.items():
         path = folder / name
@@ -46,8 +50,37 @@ def catalogue_index() -> str:
     lines = ["# Catalogue", "", "Every method, as its own file describes it. `scionwood methods` prints the same list."]
     for family in registry.families():
         lines += ["", f"## {family}", "", *_table(("method", "what it does"), _rows(registry.listing(family), family))]
-    lines += ["", "```{toctree}", ":hidden:", "", *registry.families(), "```", ""]
+    for room in ROOMS:
+        rows = [(f"[`{name}`]({room}.md#{_anchor(name)})", summary) for name, summary, _ in _files(room)]
+        lines += ["", f"## {room}", "", *_table(("file", "what it holds"), rows)]
+    lines += ["", "```{toctree}", ":hidden:", "", *registry.families(), *ROOMS, "```", ""]
     return "\n".join(lines)
+
+
+def parts(room: str) -> str:
+    """Return the page of a room whose files are systems: each file's own words, and what it offers."""
+    lines = [f"# {room}", ""]
+    for name, _, tree in _files(room):
+        description = ast.get_docstring(tree) or ""
+        lines += [f"({_anchor(name)})=", f"## {name}", "", description, ""]
+        rows = [
+            (f"`{node.name}`", (ast.get_docstring(node) or "").partition("\n")[0])
+            for node in tree.body
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+        ]
+        lines += [*_table(("name", "what it is"), rows), ""]
+    return "\n".join(lines)
+
+
+def _files(room: str) -> list[tuple[str, str, ast.Module]]:
+    """The files of a room: module name, first line of the docstring, and what is in it."""
+    home = HERE.parent / "src" / "scionwood" / room
+    found = []
+    for path in sorted(home.rglob("[!_]*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        name = ".".join((room, *path.relative_to(home).with_suffix("").parts))
+        found.append((name, (ast.get_docstring(tree) or "").partition("\n")[0], tree))
+    return found
 
 
 def _rows(entries: Iterable[Any], family: str) -> list[tuple[str, str]]:

@@ -32,6 +32,14 @@ def test_every_method_has_its_section_and_every_option_its_row(generate):
                 assert f"| `{option.name}` | " in page
 
 
+def test_every_file_of_training_parts_and_measures_has_its_section(generate):
+    for room in generate.ROOMS:
+        page, index = generate.parts(room), generate.catalogue_index()
+        for path in (SOURCE.parents[1] / "src" / "scionwood" / room).rglob("[!_]*.py"):
+            assert f".{path.stem}\n" in page
+            assert f".{path.stem}`]" in index
+
+
 def test_every_command_has_its_section(generate):
     from scionwood.cli import command_names
 
