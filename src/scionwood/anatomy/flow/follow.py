@@ -1,19 +1,11 @@
-"""The flow through a model: which weights its graph uses, in the order of execution, and what each of them is there.
-
-What an initialiser or a growth rule must know beyond axes is read off the exported graph, node by node, never off the
-names of classes: which activation function a weight reads, which residual branch it lies in and whether it ends it,
-which projection of which attention it is, and how it is stored.
-
-A sum is residual where one side, the **stream**, is what the other side, the **branch**, was computed from, with a
-weight in between; or where both were computed from one value of another shape, so that the stream is projected.
-"""
+"""Following: one pass over a graph that keeps, for every value, what it is made of since the weights before."""
 
 from __future__ import annotations
 
 import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -21,150 +13,20 @@ from torch.export.graph_signature import InputKind
 
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists, indices_in, template
+from scionwood.anatomy.flow.ancestry import Ancestry
+from scionwood.anatomy.flow.nodes import (
+    ACTIVATIONS,
+    CASTS,
+    NORMS,
+    VIEWS,
+    arguments_of,
+    module_path,
+    operation,
+    shape_of,
+)
+from scionwood.anatomy.flow.records import Flow, Kind, Projection, Residual, Use
 
-__all__ = ["Branch", "Flow", "Projection", "Residual", "Use", "flow"]
-
-Kind: TypeAlias = Literal["linear", "convolution", "embedding", "gain", "bias", "table", "other"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Projection:
-    """What a weight, or some rows of it, is in an attention.
-
-    Attributes:
-        role: ``query``, ``key``, ``value`` or ``output``.
-        heads: heads of queries.
-        kv_heads: heads of keys and values.
-        width: of one head on this projection's side.
-        attention: names the attention, by the node that computes it.
-        rows: which rows it takes (columns, for ``output``), in the order of heads; all, where the weight is nothing else.
-    """
-
-    role: Literal["query", "key", "value", "output"]
-    heads: int
-    kv_heads: int
-    width: int
-    attention: str
-    rows: Tensor = dataclasses.field(repr=False, compare=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Branch:
-    """Where a weight stands in the innermost residual branch around it.
-
-    Attributes:
-        number: which branch of the model, from 0.
-        count: how many the model has.
-        place: how many weights come before it on the longest path of the branch.
-        length: how many weights the longest path has.
-        weights: how many weights the branch has in all.
-        last: its result is added to the stream with no weight in between.
-    """
-
-    number: int
-    count: int
-    place: int
-    length: int
-    weights: int
-    last: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Use:
-    """The first use of a stored tensor.
-
-    Attributes:
-        tensor: its name in the module; of tied ones, that which is stored.
-        kind: ``linear`` and ``convolution`` are contracted with an activation, an ``embedding`` is looked up by the
-            model's input, a ``table`` by constants or added as it is, ``gain`` and ``bias`` stand along an axis.
-        node: where it is used.
-        order: its place among all uses.
-        module: the path of the module that uses it.
-        block: the layer it lies in, by its path: the innermost repeated block that residual sums stand in, where there are any.
-        layer: that block's number among its likes, from 1, over all stages; None outside of layers.
-        layers: how many its likes are.
-        transposed: a linear map stored as (in, out), or a transposed convolution.
-        stacked: one map for each expert, the experts in front.
-        groups: of a convolution.
-        reads: the activation function whose result it reads; "gated silu" for a product of one with something linear,
-            "identity" where there is none since the weight or the norm before, "input" for the model's own input.
-        reads_sum: what it reads comes from a residual sum without a weight or a norm in between.
-        head: it writes the model's output outside of every branch, and no weight comes after it.
-        branch: where it stands in a residual branch.
-        projections: what it is in an attention; several for a fused projection.
-    """
-
-    tensor: str
-    kind: Kind
-    node: fx.Node = dataclasses.field(repr=False, compare=False)
-    order: int
-    module: str
-    block: str | None
-    layer: int | None
-    layers: int
-    transposed: bool = False
-    stacked: bool = False
-    groups: int = 1
-    reads: str = "identity"
-    reads_sum: bool = False
-    head: bool = False
-    branch: Branch | None = None
-    projections: tuple[Projection, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Residual:
-    """A sum that a residual branch ends in.
-
-    Attributes:
-        node: the sum.
-        stream: the side that is passed on.
-        branch: the side that is computed from it.
-        start: what both sides are computed from: the stream itself, but for casts, unless it is projected.
-        block: the innermost repeated block around the sum.
-        projected: the stream has a weight of its own, as where the number of channels changes.
-    """
-
-    node: fx.Node
-    stream: fx.Node
-    branch: fx.Node
-    start: fx.Node
-    block: str | None
-    projected: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Flow:
-    """What :func:`flow` found.
-
-    Attributes:
-        uses: the first use of every stored tensor that the graph uses, in the order of execution.
-        residuals: the residual sums, in the order of execution.
-    """
-
-    uses: tuple[Use, ...]
-    residuals: tuple[Residual, ...]
-
-
-ACTIVATIONS = frozenset(
-    {
-        "relu", "relu6", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus", "elu", "selu", "celu", "leaky_relu", "prelu", "rrelu",
-        "hardswish", "hardsigmoid", "hardtanh", "sin", "cos", "softsign", "log_sigmoid", "logsigmoid", "glu",
-    }
-)  # fmt: skip
-
-_VIEWS = frozenset(
-    {
-        "view", "reshape", "_unsafe_view", "transpose", "permute", "t", "unsqueeze", "squeeze", "expand", "expand_as", "contiguous",
-        "flatten", "unflatten", "clone", "alias", "detach", "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind",
-        "repeat", "repeat_interleave", "movedim", "swapaxes", "swapdims", "roll", "flip", "numpy_T", "view_as", "lift_fresh_copy",
-    }
-)  # fmt: skip
-"""What moves numbers and changes none: it is done to the labels of a weight's rows too."""
-
-_CASTS = frozenset({"to", "_to_copy", "type_as", "float", "dropout", "feature_dropout", "alias", "detach", "clone", "contiguous"})  # fmt: skip
-
-_NORMS = frozenset({"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "native_layer_norm", "native_batch_norm", "native_group_norm", "_fused_rms_norm"})  # fmt: skip
+__all__ = ["Follower"]
 
 _LARGEST_LABELS = 2**24
 """The most labels that are followed through views, in numbers: 128 MB."""
@@ -201,19 +63,9 @@ class _State:
     labels: Any = None  # a tensor, or a list of them for what a split gives
 
 
-def flow(model: Model) -> Flow:
-    """Follow a model's graph once.
+class Follower:
+    """Follows one model; ``result`` is what was found."""
 
-    >>> from torch import nn
-    >>> from scionwood.anatomy import from_module
-    >>> net = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
-    >>> [(use.tensor, use.kind, use.reads, use.head) for use in flow(from_module(net, torch.zeros(1, 3))).uses]
-    [('0.weight', 'linear', 'input', False), ('0.bias', 'bias', 'input', False), ('2.weight', 'linear', 'relu', True), ('2.bias', 'bias', 'relu', True)]
-    """
-    return _Follower(model).result()
-
-
-class _Follower:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph = model.program.graph
@@ -225,21 +77,19 @@ class _Follower:
         self.projections: dict[str, list[Projection]] = {}
         self.outputs: dict[fx.Node, list[tuple[fx.Node, Tensor]]] = {}
         self.weight_of: dict[fx.Node, str] = {}
-        # Ancestors as bit masks: a graph has a few thousand nodes.
-        self.nodes = list(self.graph.nodes)
-        self.number = {node: count for count, node in enumerate(self.nodes)}
-        self.before: dict[fx.Node, int] = {}
+        self.ancestry = Ancestry(self.graph)
 
     def result(self) -> Flow:
+        """Follow the graph."""
         names = self._placeholders()
-        for count, node in enumerate(self.nodes):
-            self.before[node] = 1 << count
-            for given in node.all_input_nodes:
-                self.before[node] |= self.before[given]
+        for node in self.graph.nodes:
+            self.ancestry.add(node)
             if node.op == "placeholder":
                 self.states[node] = names.get(node.name, _State(constant=True))
             elif node.op == "call_function":
-                self.states[node] = self._call(node)
+                state = self.states[node] = self._call(node)
+                if not state.constant and not state.parameter:
+                    self.ancestry.add_value(node)
             elif node.op == "get_attr":
                 self.states[node] = _State(constant=True)
         self._keep_layers()
@@ -266,7 +116,7 @@ class _Follower:
     # One operation.
 
     def _call(self, node: fx.Node) -> _State:
-        name = _operation(node)
+        name = operation(node)
         given = [self.states[arg] for arg in node.all_input_nodes if arg in self.states]
         if given and all(state.constant for state in given):
             return _State(constant=True)
@@ -274,16 +124,16 @@ class _Follower:
             return _State(constant=True)
         if name in _RULES:
             return _RULES[name](self, node)
-        if name in _NORMS:
+        if name in NORMS:
             return self._normalise(node, name)
-        if name in _VIEWS | _CASTS or node.target is operator.getitem:
+        if name in VIEWS | CASTS or node.target is operator.getitem:
             return self._move(node)
         live = [(arg, self.states[arg]) for arg in node.all_input_nodes if not self.states[arg].constant]
         parameters = [state.parameter for _, state in live if state.parameter]
         if len(parameters) == len(live):
             same = set(parameters)
             if len(same) == 1:  # a simple function of one parameter: exp(A), 1 + w
-                order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *_CASTS) else None
+                order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *CASTS) else None
                 return _State(parameter=parameters[0], order=order)
         if name in ("add", "sub", "rsub"):
             return self._add(node)
@@ -309,7 +159,7 @@ class _Follower:
         if not states:
             return _State()
         labelled = [state.labels for state in states if isinstance(state.labels, Tensor)]
-        shape = _shape(node)
+        shape = shape_of(node)
         labels = next((own for own in labelled if shape is not None and tuple(own.shape) == shape), None)
         reads = {state.reads for state in states}
         return _State(
@@ -366,48 +216,12 @@ class _Follower:
         merged = self._merge(node, states)
         if len(active) != 2:
             return merged
-        residual = self._residual(node, *active)
+        left, right = active
+        residual = self.ancestry.residual(node, left, right, self._block(node))
         if residual is not None:
             self.residuals.append(residual)
             return _State(summed=True, weights=merged.weights)
         return merged
-
-    def _residual(self, node: fx.Node, left: fx.Node, right: fx.Node) -> Residual | None:
-        if _shape(left) != _shape(right):
-            return None
-        for stream, branch in ((left, right), (right, left)):
-            start = _uncast(stream)
-            if self.before[branch] >> self.number[start] & 1 and self._weights_between(start, branch):
-                return Residual(node, stream, branch, start, self._block(node), projected=False)
-        shared = self._shared(left, right)
-        if shared is None or _shape(shared) == _shape(node):
-            return None
-        ways = [(len(self._weights_between(shared, side)), side) for side in (left, right)]
-        (fewer, stream), (more, branch) = sorted(ways, key=operator.itemgetter(0))
-        # Two towers that meet are no residual: a projected stream has one weight, or a pooling alone.
-        if fewer > 1 or more <= fewer:
-            return None
-        return Residual(node, stream, branch, shared, self._block(node), projected=True)
-
-    def _shared(self, left: fx.Node, right: fx.Node) -> fx.Node | None:
-        """The last value that both are computed from, input and constants apart."""
-        common = self.before[left] & self.before[right]
-        while common:
-            node = self.nodes[common.bit_length() - 1]
-            state = self.states[node]
-            if node.op == "call_function" and not state.constant:
-                return None if state.parameter else node
-            common ^= 1 << self.number[node]
-        return None
-
-    def _weights_between(self, start: fx.Node, end: fx.Node) -> list[fx.Node]:
-        """The contractions with a weight on the ways from one value to another."""
-        first, last = self.number[start], self.before[end]
-        return [
-            node
-            for node in self.weight_of
-            if last >> self.number[node] & 1 and self.before[node] >> first & 1 and node is not start
-        ]
 
     def _multiply(self, node: fx.Node) -> _State:
         live = [arg for arg in node.all_input_nodes if not self.states[arg].constant]
@@ -431,7 +245,7 @@ class _Follower:
     # Norms.
 
     def _normalise(self, node: fx.Node, name: str) -> _State:
-        arguments = _arguments(node)
+        arguments = arguments_of(node)
         kinds: dict[str, Kind] = {"weight": "gain", "bias": "bias"}
         for key, kind in kinds.items():
             arg = arguments.get(key)
@@ -456,6 +270,7 @@ class _Follower:
         told = {"reads": source.reads, "reads_sum": source.summed}
         self._use(name, kind, node, **told, **facts)
         self.weight_of[node] = name
+        self.ancestry.weights.append(node)
         if isinstance(bias, fx.Node) and self.states[bias].parameter:
             self._use(self.states[bias].parameter, "bias", node, **told)
         if source.attended is not None and source.labels is not None:
@@ -463,11 +278,11 @@ class _Follower:
         return _State(weights=frozenset({node}), labels=self._labelled(node, facts))
 
     def _labelled(self, node: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
-        shape = _shape(node)
+        shape = shape_of(node)
         if shape is None or torch.Size(shape).numel() > _LARGEST_LABELS:
             return None
         place = facts.get("writes", -1) % len(shape)
-        row = torch.arange(shape[place]) + (self.number[node] << 32)
+        row = torch.arange(shape[place]) + (self.ancestry.number[node] << 32)
         return row.view([-1 if dim == place else 1 for dim in range(len(shape))]).expand(shape)
 
     def _linear(self, node: fx.Node) -> _State:
@@ -529,11 +344,11 @@ class _Follower:
         return self._merge(node, [self.states[arg] for arg in active])
 
     def _convolve(self, node: fx.Node) -> _State:
-        arguments = _arguments(node)
+        arguments = arguments_of(node)
         given, weight = arguments["input"], arguments["weight"]
         if not self.states[weight].parameter:
             return self._merge(node, [self.states[given]])
-        transposed = "transpose" in _operation(node) or bool(arguments.get("transposed"))
+        transposed = "transpose" in operation(node) or bool(arguments.get("transposed"))
         groups = int(arguments.get("groups") or 1)
         return self._weigh(
             node, weight, given, "convolution", arguments.get("bias"), transposed=transposed, groups=groups, writes=1
@@ -563,7 +378,7 @@ class _Follower:
 
     def _attended(self, node: fx.Node, value: fx.Node) -> _State:
         labels = self.states[value].labels
-        shape = _shape(node)
+        shape = shape_of(node)
         state = _State(weights=self.states[value].weights, attended=node)
         if labels is not None and shape is not None and len(shape) > 2:
             heads, width = shape[-3], shape[-1]
@@ -580,7 +395,7 @@ class _Follower:
             owners = torch.unique(found >> 32)
             if len(owners) != 1:
                 return
-            rows[role] = (self.nodes[int(owners[0])], found & 0xFFFFFFFF)
+            rows[role] = (self.ancestry.nodes[int(owners[0])], found & 0xFFFFFFFF)
         widths = {"query": _width(query), "key": _width(query), "value": _width(value)}
         heads = len(rows["query"][1]) // widths["query"]
         kv_heads = max(len(rows["value"][1]) // widths["value"], 1)
@@ -603,8 +418,8 @@ class _Follower:
 
     def _uses(self) -> Iterator[Use]:
         self._outputs()
-        branches, final, layers = self._branches(), self._final(), self._layers()
-        ordered = sorted(self.first.items(), key=lambda item: self.number[item[1][1]])
+        branches, final, layers = self.ancestry.branches(self.residuals), self.ancestry.final(), self._layers()
+        ordered = sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]])
         for order, (name, (kind, node, facts)) in enumerate(ordered):
             block = self._block_of(name, self.layer_lists)
             layer, count = layers.get(block or "", (None, 0))
@@ -613,7 +428,7 @@ class _Follower:
                 kind=kind,
                 node=node,
                 order=order,
-                module=_module(node),
+                module=module_path(node),
                 block=block,
                 layer=layer,
                 layers=count,
@@ -622,31 +437,6 @@ class _Follower:
                 branch=branches.get(node),
                 projections=tuple(self.projections.get(name, ())) if kind == "linear" else (),
             )
-
-    def _final(self) -> set[fx.Node]:
-        """The weights after which no other weight comes."""
-        before = 0
-        for node in self.weight_of:
-            before |= self.before[node] & ~(1 << self.number[node])
-        return {node for node in self.weight_of if not before >> self.number[node] & 1}
-
-    def _branches(self) -> dict[fx.Node, Branch]:
-        """For every contraction with a weight, its place in the innermost branch around it."""
-        found: dict[fx.Node, tuple[int, Branch]] = {}
-        count = len(self.residuals)
-        for number, residual in enumerate(self.residuals):
-            inside = self._weights_between(residual.start, residual.branch)
-            place: dict[fx.Node, int] = {}
-            for node in sorted(inside, key=self.number.__getitem__):
-                earlier = [place[other] + 1 for other in place if self.before[node] >> self.number[other] & 1]
-                place[node] = max(earlier, default=0)
-            length = max(place.values(), default=-1) + 1
-            for node in inside:
-                after = any(other is not node and self.before[other] >> self.number[node] & 1 for other in inside)
-                own = Branch(number, count, place[node], length, len(inside), last=not after)
-                if node not in found or found[node][0] > len(inside):
-                    found[node] = (len(inside), own)
-        return {node: own for node, (_, own) in found.items()}
 
     def _keep_layers(self) -> None:
         """What repeats inside of a residual block is no layer, nor is a stage: where there are branches, they tell the layers."""
@@ -657,7 +447,7 @@ class _Follower:
     def _layers(self) -> dict[str, tuple[int, int]]:
         """The number of every block among its likes, in the order of execution."""
         groups: dict[str, dict[str, None]] = {}
-        for name, _ in sorted(self.first.items(), key=lambda item: self.number[item[1][1]]):
+        for name, _ in sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]]):
             block = self._block_of(name, self.layer_lists)
             if block is not None:
                 groups.setdefault(template(f"{block}.", self.lists), {})[block] = None
@@ -671,55 +461,31 @@ class _Follower:
         return f"{path}.{index}" if path else str(index)
 
     def _block(self, node: fx.Node) -> str | None:
-        return self._block_of(f"{_module(node)}.", self.lists)
+        return self._block_of(f"{module_path(node)}.", self.lists)
 
 
-_RULES: dict[str, Callable[[_Follower, fx.Node], _State]] = {
-    **dict.fromkeys(("cat", "stack"), _Follower._cat),
-    "embedding": _Follower._embedding,
-    "linear": _Follower._linear,
-    "addmm": _Follower._addmm,
-    **dict.fromkeys(("matmul", "mm", "bmm"), _Follower._matmul),
-    **dict.fromkeys(("grouped_mm", "_grouped_mm", "grouped_mm_fallback"), _Follower._grouped),
-    "einsum": _Follower._einsum,
+_RULES: dict[str, Callable[[Follower, fx.Node], _State]] = {
+    **dict.fromkeys(("cat", "stack"), Follower._cat),
+    "embedding": Follower._embedding,
+    "linear": Follower._linear,
+    "addmm": Follower._addmm,
+    **dict.fromkeys(("matmul", "mm", "bmm"), Follower._matmul),
+    **dict.fromkeys(("grouped_mm", "_grouped_mm", "grouped_mm_fallback"), Follower._grouped),
+    "einsum": Follower._einsum,
     **dict.fromkeys(
         (*(f"conv{rank}d" for rank in (1, 2, 3)), *(f"conv_transpose{rank}d" for rank in (1, 2, 3)), "convolution"),
-        _Follower._convolve,
+        Follower._convolve,
     ),
-    "scaled_dot_product_attention": _Follower._attention,
-    "baddbmm": _Follower._baddbmm,
+    "scaled_dot_product_attention": Follower._attention,
+    "baddbmm": Follower._baddbmm,
 }
 
 _TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
 """x times this function of x: the activation function that it is a part of."""
 
 
-def _operation(node: fx.Node) -> str:
-    """The name of what a node does, in place or not."""
-    schema = getattr(node.target, "_schema", None)
-    name = schema.name.rpartition("::")[2] if schema is not None else getattr(node.target, "__name__", str(node.target))
-    return name.rstrip("_") if not name.startswith("__") else name
-
-
-def _arguments(node: fx.Node) -> dict[str, Any]:
-    """A node's arguments by their names in the schema."""
-    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-
-
-def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else None
-
-
 def _width(node: fx.Node) -> int:
-    return (_shape(node) or (1,))[-1]
-
-
-def _module(node: fx.Node) -> str:
-    """The path of the module whose forward a node stands in."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return next((path for path, _ in reversed(stack.values())), "")
+    return (shape_of(node) or (1,))[-1]
 
 
 def _alike(module: torch.nn.Module, path: str) -> bool:
@@ -727,16 +493,9 @@ def _alike(module: torch.nn.Module, path: str) -> bool:
     return len({type(child) for child in module.get_submodule(path).children()}) == 1
 
 
-def _uncast(node: fx.Node) -> fx.Node:
-    """The value itself, without casts and dropout."""
-    while node.op == "call_function" and _operation(node) in _CASTS and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return node
-
-
 def _after_weight(node: fx.Node, states: Mapping[fx.Node, _State]) -> bool:
     """Whether a value is the result of a contraction with a weight, but for views: what is added to it is a bias."""
-    while node.op == "call_function" and _operation(node) in _VIEWS | _CASTS and isinstance(node.args[0], fx.Node):
+    while node.op == "call_function" and operation(node) in VIEWS | CASTS and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node in states[node].weights
 
@@ -754,10 +513,12 @@ def _same(left: _State, right: _State) -> bool:
 
 def _permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """Which dimension of a parameter stands where after a view; nothing, where a view does more than permute."""
-    name = _operation(node)
-    if order is None or name in _CASTS:
+    name = operation(node)
+    if order is None or name in CASTS:
         return order
-    shape, given = _shape(node), _shape(node.all_input_nodes[0])
+    if len(order) != len(shape_of(node.all_input_nodes[0]) or ()):
+        return None  # dimensions of size one were added before
+    shape, given = shape_of(node), shape_of(node.all_input_nodes[0])
     if shape == given and name in ("view", "reshape", "expand"):
         return order
     if name in ("t", "numpy_T"):
@@ -777,7 +538,7 @@ def _permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] |
 
 def _moved(node: fx.Node, labels: Any) -> Any:
     """Do to the labels of rows what is done to the numbers."""
-    if labels is None or _operation(node) in _CASTS:
+    if labels is None or operation(node) in CASTS:
         return labels
     try:
         if node.target is operator.getitem:

@@ -1,0 +1,96 @@
+"""Ancestry: what is computed from what, and so which sums are residual and which weights lie in their branches."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from torch import fx
+
+from scionwood.anatomy.flow.nodes import shape_of, uncast
+from scionwood.anatomy.flow.records import Branch, Residual
+
+__all__ = ["Ancestry"]
+
+
+class Ancestry:
+    """What every value of a graph is computed from; nodes are added in the order of execution.
+
+    Ancestors are bit masks: a graph has a few thousand nodes.
+    """
+
+    def __init__(self, graph: fx.Graph) -> None:
+        self.nodes = list(graph.nodes)
+        self.number = {node: count for count, node in enumerate(self.nodes)}
+        self.weights: list[fx.Node] = []
+        self.values = 0
+        self._before: dict[fx.Node, int] = {}
+
+    def add(self, node: fx.Node) -> None:
+        """Note what a node is computed from."""
+        mask = 1 << self.number[node]
+        for given in node.all_input_nodes:
+            mask |= self._before[given]
+        self._before[node] = mask
+
+    def add_value(self, node: fx.Node) -> None:
+        """Note that a node is an activation: no constant, and no function of parameters alone."""
+        self.values |= 1 << self.number[node]
+
+    def is_before(self, early: fx.Node, late: fx.Node) -> bool:
+        """Whether one value is computed from another, or is it."""
+        return bool(self._before[late] >> self.number[early] & 1)
+
+    def weights_between(self, start: fx.Node, end: fx.Node) -> list[fx.Node]:
+        """The contractions with a weight on the ways from one value to another."""
+        return [
+            node
+            for node in self.weights
+            if node is not start and self.is_before(node, end) and self.is_before(start, node)
+        ]
+
+    def residual(self, node: fx.Node, left: fx.Node, right: fx.Node, block: str | None) -> Residual | None:
+        """What a sum is, if it is residual."""
+        if shape_of(left) != shape_of(right):
+            return None
+        for stream, branch in ((left, right), (right, left)):
+            start = uncast(stream)
+            if self.is_before(start, branch) and self.weights_between(start, branch):
+                return Residual(node, stream, branch, start, block, projected=False)
+        shared = self._shared(left, right)
+        if shared is None or shape_of(shared) == shape_of(node):
+            return None
+        ways = [(len(self.weights_between(shared, side)), side) for side in (left, right)]
+        (fewer, stream), (more, branch) = sorted(ways, key=operator.itemgetter(0))
+        # Two towers that meet are no residual: a projected stream has one weight, or a pooling alone.
+        if fewer > 1 or more <= fewer:
+            return None
+        return Residual(node, stream, branch, shared, block, projected=True)
+
+    def _shared(self, left: fx.Node, right: fx.Node) -> fx.Node | None:
+        """The last activation that both are computed from."""
+        common = self._before[left] & self._before[right] & self.values
+        return self.nodes[common.bit_length() - 1] if common else None
+
+    def final(self) -> set[fx.Node]:
+        """The weights after which no other weight comes."""
+        before = 0
+        for node in self.weights:
+            before |= self._before[node] & ~(1 << self.number[node])
+        return {node for node in self.weights if not before >> self.number[node] & 1}
+
+    def branches(self, residuals: Sequence[Residual]) -> dict[fx.Node, Branch]:
+        """For every contraction with a weight, its place in the innermost branch around it."""
+        found: dict[fx.Node, tuple[int, Branch]] = {}
+        for number, residual in enumerate(residuals):
+            inside = sorted(self.weights_between(residual.start, residual.branch), key=self.number.__getitem__)
+            place: dict[fx.Node, int] = {}
+            for node in inside:
+                place[node] = max((place[other] + 1 for other in place if self.is_before(other, node)), default=0)
+            length = max(place.values(), default=-1) + 1
+            for node in inside:
+                last = not any(other is not node and self.is_before(node, other) for other in inside)
+                own = Branch(number, len(residuals), place[node], length, len(inside), last=last)
+                if node not in found or found[node][0] > len(inside):
+                    found[node] = (len(inside), own)
+        return {node: own for node, (_, own) in found.items()}
