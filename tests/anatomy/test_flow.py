@@ -53,6 +53,17 @@ def test_residual_branches_and_layers(name, branches, layers):
         assert all(own.branch and own.branch.place > 0 for own in last)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "Swin", "SigLIP", "DeBERTa-v2", "XLNet", "weight_normed", "RecurrentGemma"])
+def test_what_no_rule_has_in_mind_is_not_forgotten(name):
+    net = model(name)
+    used = {node.name for node in net.program.graph.nodes if node.op == "placeholder" and node.users}
+    signature = net.program.graph_signature
+    wanted = {signature.inputs_to_parameters[n] for n in used if n in signature.inputs_to_parameters}
+    tensors = {own.tensor for own in followed(name).uses}
+    tied = {id(p) for n, p in net.module.named_parameters(remove_duplicate=False) if n in tensors}
+    assert all(id(net.module.get_parameter(n)) in tied for n in wanted)
+
+
 def test_grouped_queries():
     block = "model.layers.1.self_attn"
     assert roles(use("Llama", f"{block}.q_proj.weight")) == [("query", 6, 3, 8, 48)]

@@ -92,8 +92,16 @@ class Follower:
                     self.ancestry.add_value(node)
             elif node.op == "get_attr":
                 self.states[node] = _State(constant=True)
+        self._take_the_rest(names)
         self._keep_layers()
         return Flow(tuple(self._uses()), tuple(self.residuals))
+
+    def _take_the_rest(self, names: Mapping[str, _State]) -> None:
+        """What is used in a way that no rule has in mind is used all the same."""
+        for node in self.graph.nodes:
+            state = names.get(node.name) if node.op == "placeholder" else None
+            if state is not None and state.parameter and node.users:
+                self._use(state.parameter, "other", min(node.users, key=self.ancestry.number.__getitem__))
 
     def _placeholders(self) -> dict[str, _State]:
         stored = self.model.module.state_dict(keep_vars=True)
@@ -195,6 +203,15 @@ class Follower:
             merged.labels = torch.cat(listed, dim) if node.target is torch.ops.aten.cat.default else merged.labels  # type: ignore[arg-type]
         return merged
 
+    def _index(self, node: fx.Node) -> _State:
+        """Rows of a table, of relative positions say."""
+        state = self.states[node.all_input_nodes[0]]
+        if state.parameter:
+            constant = all(self.states[arg].constant for arg in node.all_input_nodes[1:])
+            self._use(state.parameter, "table" if constant else "embedding", node)
+            return _State()
+        return self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
+
     def _embedding(self, node: fx.Node) -> _State:
         table, index = self.states[node.args[0]], self.states[node.args[1]]  # type: ignore[index]
         if table.parameter is None:
@@ -267,6 +284,8 @@ class Follower:
         name = self.states[weight].parameter
         source = self.states[given]
         assert name is not None
+        if source.parameter:  # what begins as a table of the model's own: queries that are learned
+            self._use(source.parameter, "table", node)
         told = {"reads": source.reads, "reads_sum": source.summed}
         self._use(name, kind, node, **told, **facts)
         self.weight_of[node] = name
@@ -472,6 +491,7 @@ _RULES: dict[str, Callable[[Follower, fx.Node], _State]] = {
     **dict.fromkeys(("matmul", "mm", "bmm"), Follower._matmul),
     **dict.fromkeys(("grouped_mm", "_grouped_mm", "grouped_mm_fallback"), Follower._grouped),
     "einsum": Follower._einsum,
+    "index": Follower._index,
     **dict.fromkeys(
         (*(f"conv{rank}d" for rank in (1, 2, 3)), *(f"conv_transpose{rank}d" for rank in (1, 2, 3)), "convolution"),
         Follower._convolve,
