@@ -97,10 +97,11 @@ class Follower:
         return Flow(tuple(self._uses()), tuple(self.residuals))
 
     def _take_the_rest(self, names: Mapping[str, _State]) -> None:
-        """What is used in a way that no rule has in mind is used all the same."""
+        """Parameters used in a way that no rule has in mind are used all the same; running statistics are no parameters."""
+        parameters = dict(self.model.module.named_parameters())
         for node in self.graph.nodes:
             state = names.get(node.name) if node.op == "placeholder" else None
-            if state is not None and state.parameter and node.users:
+            if state is not None and state.parameter in parameters and node.users:
                 self._use(state.parameter, "other", min(node.users, key=self.ancestry.number.__getitem__))
 
     def _placeholders(self) -> dict[str, _State]:
