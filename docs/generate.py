@@ -121,10 +121,27 @@ def catalogue(family: str) -> str:
             facts.append(f"Needs the statistics {', '.join(sorted(record.statistics))}.")
         if not record.consistent:
             facts.append("Draws anew for every tensor: a control, not a method to use.")
+        facts += _agreement(entry.name)
         if entry.paper:
             facts.append(f"Paper: [arXiv:{entry.paper}](https://arxiv.org/abs/{entry.paper}).")
         lines += [*(f"- {fact}" for fact in facts), ""]
     return "\n".join(lines)
+
+
+def _agreement(method: str) -> list[str]:
+    """What the page of parity measured for a merge, in its own words: the table there is the only source."""
+    from scionwood.recipe.mergekit.methods import METHODS
+
+    found = []
+    for row in (HERE / "parity.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        if len(cells) < 10 or cells[0] in ("configuration", "---"):
+            continue
+        known = [METHODS[name] for name in cells[1].split(", ") if name in METHODS]
+        if method in [f"merge.{each.method}" for each in known]:
+            equal = f"{cells[4]} of the elements equal, {cells[5]} steps at most: " if cells[4] else ""
+            found.append(f"  - {cells[0]}, {cells[2]}: {equal}{cells[9]}")
+    return ["\n".join(["Measured beside mergekit 0.1.5 ([how](../../parity.md)):", "", *found])] if found else []
 
 
 def command_line() -> str:

@@ -32,6 +32,17 @@ def test_every_method_has_its_section_and_every_option_its_row(generate):
                 assert f"| `{option.name}` | " in page
 
 
+def test_merges_say_how_they_agree_with_mergekit(generate):
+    from scionwood.recipe.mergekit.methods import METHODS
+
+    page = generate.catalogue("merge")
+    for method in {each.method for each in METHODS.values()} - {"passthrough"}:
+        section = page.partition(f"\n## merge.{method}\n")[2].partition("\n## ")[0]
+        assert "Measured beside mergekit" in section, method
+    row = next(line for line in (SOURCE.parent / "parity.md").read_text().splitlines() if line.startswith("| TIES |"))
+    assert row.split(" | ")[4] in page.partition("\n## merge.ties\n")[2].partition("\n## ")[0]
+
+
 def test_every_file_of_training_parts_and_measures_has_its_section(generate):
     for room in generate.ROOMS:
         page, index = generate.parts(room), generate.catalogue_index()
