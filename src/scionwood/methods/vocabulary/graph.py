@@ -16,7 +16,7 @@ from torch.nn.functional import embedding_bag, logsigmoid, normalize
 
 from scionwood.methods.vocabulary.glove import Pairs
 
-__all__ = ["abstract_graph", "cut", "means_of_neighbours", "partition", "walk_embedding"]
+__all__ = ["abstract_graph", "cut", "means_of_neighbours", "near_on_walks", "partition", "walk_embedding"]
 
 FAN = 8
 """Into how many parts a graph is cut at once."""
@@ -88,14 +88,7 @@ def walk_embedding(
         steps: of Adam.
         rate: Adam's.
     """
-    degrees = adjacency.sum(1)
-    walk = adjacency / degrees.where(degrees > 0, torch.ones_like(degrees))[:, None]
-    reached, near = torch.diag(degrees), torch.zeros_like(adjacency)
-    for _ in range(window):
-        reached = reached @ walk
-        near += reached
-    total = near.sum().clamp(min=1e-30)
-    near = near / total
+    near = near_on_walks(adjacency, window)
     chance = near.sum(1, keepdim=True) * near.sum(0)
     tables = (torch.randn((2, len(adjacency), dim), generator=generator) / dim**0.5).requires_grad_()
     optimizer = torch.optim.Adam([tables], lr=rate)
@@ -107,6 +100,17 @@ def walk_embedding(
             loss.backward()
             optimizer.step()
     return tables[0].detach()
+
+
+def near_on_walks(adjacency: Tensor, window: int) -> Tensor:
+    """Return how often two nodes stand within the window of each other on random walks, as shares of all pairs."""
+    degrees = adjacency.sum(1)
+    walk = adjacency / degrees.where(degrees > 0, torch.ones_like(degrees))[:, None]
+    reached, near = torch.diag(degrees), torch.zeros_like(adjacency)
+    for _ in range(window):
+        reached = reached @ walk
+        near += reached
+    return near / near.sum().clamp(min=1e-30)
 
 
 def means_of_neighbours(graph: Pairs, rows: Tensor) -> Tensor:

@@ -1,0 +1,68 @@
+"""EigenNoise: Zipf's co-occurrence, its eigenpairs without the matrix, and the rows made of them."""
+
+import math
+
+import pytest
+import torch
+
+from scionwood.methods.vocabulary.zipf import FUNCTIONS, expected_cooccurrence, largest_eigenpairs, level
+
+KINDS = sorted(FUNCTIONS)
+
+
+def test_the_worked_matrix():
+    matrix = expected_cooccurrence(4, 1)
+    torch.testing.assert_close(
+        matrix[0], torch.tensor([3.84, 1.92, 1.28, 0.96], dtype=torch.float64), atol=1e-12, rtol=0
+    )
+    assert float(matrix[3, 3]) == pytest.approx(0.24)
+    assert 2 * 4 / level(4, 1) == pytest.approx(2.083333, abs=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("raw", 1), ("log", 2), ("log1p", 10), ("log_max", 53)])
+def test_numeric_ranks(kind, rank):
+    values = torch.linalg.eigvalsh(FUNCTIONS[kind](expected_cooccurrence(500, 5))).abs()
+    assert int((values > 1e-6 * values.max()).sum()) == rank
+    found, _ = largest_eigenpairs(500, 5, 500, kind)
+    assert int((found.abs() > 1e-6 * found.abs().max()).sum()) == rank
+
+
+def test_the_eigenvalues_of_the_default():
+    values, _ = largest_eigenpairs(500, 5, 500, "log_max")
+    torch.testing.assert_close(values[:4], torch.tensor([72.606, -35.042, 17.919, -10.219]).double(), atol=5e-4, rtol=0)
+    squares = values.square()
+    assert float(squares[:8].sum() / squares.sum()) == pytest.approx(0.9988, abs=5e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [4, 5, 37, 500, 1500])
+def test_the_short_forms_hold_the_matrix(kind, size):
+    matrix = FUNCTIONS[kind](expected_cooccurrence(size, 5))
+    values, vectors = largest_eigenpairs(size, 5, 16, kind)
+    exact = torch.linalg.eigvalsh(matrix)
+    exact = exact[exact.abs().argsort(descending=True)]
+    scale = float(exact[0].abs())
+    torch.testing.assert_close(values, exact[: len(values)], atol=1e-12 * scale, rtol=0)
+    assert len(values) == 16 or float(exact[len(values) :].abs().max(0).values if len(exact) > len(values) else 0) < (
+        1e-11 * scale
+    )
+    torch.testing.assert_close(matrix @ vectors, vectors * values, atol=1e-12 * scale, rtol=0)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(len(values), dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_largest_entry_of_a_column_is_positive(kind):
+    _, vectors = largest_eigenpairs(60, 5, 5, kind)
+    assert bool((vectors.amax(0) >= -vectors.amin(0)).all())
+
+
+def test_fifty_thousand_ranks_take_seconds():
+    size = 50_000
+    values, vectors = largest_eigenpairs(size, 5, 64, "log_max")
+    # The matrix times the columns, in one walk along the ranks: row r reaches as far as floor(c / r).
+    ranks, c = torch.arange(1, size + 1).double(), level(size, 5)
+    reach = (c / ranks).floor().clamp(max=size).long()
+    plain = torch.cat([torch.zeros(1, 64).double(), vectors.cumsum(0)])[reach]
+    logged = torch.cat([torch.zeros(1, 64).double(), (ranks.log()[:, None] * vectors).cumsum(0)])[reach]
+    product = (math.log(c) - ranks.log())[:, None] * plain - logged
+    torch.testing.assert_close(product, vectors * values, atol=1e-9, rtol=0)
