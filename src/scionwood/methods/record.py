@@ -82,6 +82,16 @@ INPUTS: dict[str, str] = {
     "target_vectors": "static vectors of the target's tokens",
     "counts_of_tokens": "how often each target token occurs in the text",
     "text": "the token ids of the text by the target's tokenizer",
+    "special": "whether each target token is a special one",
+    "anchors": "which shared tokens may be mixed from",
+    "dictionary": "vectors of words of one meaning, the source's and the target's",
+    "word_vectors": "static vectors of words",
+    "source_words": "for each source token the words it occurs in",
+    "target_words": "for each target token the words it occurs in",
+    "tables": "the rows of the input embedding and of the head, or of one table where they are tied",
+    "role": "what the table is: input, output or bias",
+    "units": "for each frame the target token it belongs to, or -1",
+    "frames": "features of speech, a row for each frame",
 }
 """What a verb can hand to a method, by the name of the positional parameter; a verb that can give more adds a line."""
 
