@@ -34,6 +34,7 @@ class Match:
         axes: for every axis of the target, the axis of the source it is made from.
         shrunk: axes of the source that have one index left in the target, where they are no axis any more.
         depth: for every block list of the target, the source block of each of its blocks.
+        sprouted: axes of the target that have one index in the source, where they are no axis yet.
     """
 
     source: Anatomy
@@ -44,6 +45,7 @@ class Match:
     axes: Mapping[str, str]
     shrunk: frozenset[str]
     depth: Mapping[str, tuple[int, ...]]
+    sprouted: frozenset[str] = frozenset()
 
     def origin(self, name: str) -> str:
         """The name that a tensor of the target has in the source, with axes or without: every block index through the depth map."""
@@ -86,25 +88,29 @@ def match(
     depth: DepthRule = first,
     fresh_outputs: bool = False,
     classes: Collection[tuple[int, int]] | None = None,
+    growing: bool = False,
 ) -> Match:
     """Match the axes of two models of one family.
 
     Args:
         source: the anatomy to take from.
         target: the anatomy to make.
-        depth: which source block each target block comes from, list by list.
+        depth: which source block each target block comes from, list by list; for growing, it may repeat them.
         fresh_outputs: leave the modules that only write the model's outputs unmatched, even where the sizes agree.
         classes: the numbers of classes (source, target), where the configs say them: an output of another size is then selected like any
             axis. Nothing says that every output means something by itself: a module that only writes outputs is fresh where they differ.
+        growing: the target is the larger one: its axes may be larger, and where the source has one index of an axis (one group of
+            queries), the target may have several. Only the number of entries of a vocabulary must stay.
 
     Returns:
         The size map of every axis, the tensor map and the depth map.
 
     Raises:
         MatchError: the models are of different families, an axis of the target meets two axes of the source, or is larger than what it
-            comes from. It names every parameter, both shapes and both axes.
+            comes from (for growing: smaller). It names every parameter, both shapes and both axes.
     """
-    return _Matcher(source, target, depth, fresh_outputs=fresh_outputs, classes=classes).result()
+    matcher = _Matcher(source, target, depth, fresh_outputs=fresh_outputs, classes=classes, growing=growing)
+    return matcher.result()
 
 
 class _Matcher:
@@ -116,8 +122,10 @@ class _Matcher:
         *,
         fresh_outputs: bool,
         classes: Collection[tuple[int, int]] | None,
+        growing: bool,
     ) -> None:
         self.classes = classes
+        self.growing = growing
         self.source = source
         self.target = target
         self.rule = depth
@@ -130,6 +138,8 @@ class _Matcher:
         self.fresh: dict[str, str] = {}
         self.problems: list[str] = []
         self.larger: list[str] = []
+        self.smaller: list[str] = []
+        self.sprouted: dict[str, str] = {}
         self.undecided: list[tuple[str, int, Dimension, Dimension]] = []
 
     def result(self) -> Match:
@@ -139,7 +149,7 @@ class _Matcher:
             self._dims(name, origin)
         self._decide()
         self._sizes()
-        if self.problems or self.larger:
+        if self.problems or self.larger or self.smaller:
             self._refuse()
         used = set(self.tensors.values())
         anew = {through(name, self.depth): reason for name, reason in self.fresh.items()}
@@ -149,8 +159,8 @@ class _Matcher:
             for name in self.source.tensors
             if name not in used
         }
-        shrunk = frozenset(self.shrunk)
-        return Match(self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth)
+        shrunk, sprouted = frozenset(self.shrunk), frozenset(self.sprouted)
+        return Match(self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth, sprouted)
 
     # Names.
 
@@ -225,7 +235,9 @@ class _Matcher:
                 mine, theirs = self.target.tensors[tensor], self.source.tensors[self.tensors[tensor]]
                 places = [place for place, dim in enumerate(mine.dims) if name in dim]
                 sizes = [(theirs.shape[p], mine.shape[p]) for p in places if p < len(theirs.shape)]
-                differ = any(a != b and (self.classes is None or (a, b) in self.classes or b > a) for a, b in sizes)
+                # Growing, an output that is wider because the model is wider is an axis like any other.
+                unmade = not self.growing
+                differ = any(a != b and (self.classes is None or (a, b) in self.classes or (unmade and b > a)) for a, b in sizes)
                 if self.fresh_outputs or differ:
                     reason = (
                         f"{sizes[0][0]} outputs in the source, {sizes[0][1]} in the target"
@@ -258,7 +270,9 @@ class _Matcher:
                 self._meet(name, place, a, b)
             return
         mine, theirs = list(_segments(self.target, new)), list(_segments(self.source, old))
-        if len(mine) > len(theirs):
+        if self.growing and len(theirs) > len(mine):
+            mine = self._side_by_side(name, theirs, mine)
+        elif not self.growing and len(mine) > len(theirs):
             theirs = self._side_by_side(name, mine, theirs)
         if len(mine) == len(theirs) > 1:
             for a, b in zip(mine, theirs, strict=True):
@@ -266,22 +280,30 @@ class _Matcher:
             return
         self.undecided.append((name, place, new, old))
 
-    def _side_by_side(self, name: str, mine: list[Dimension], theirs: list[Dimension]) -> list[Dimension]:
-        """Parts inside an axis of which the target has one index (rotary halves of one key head) are segments of their own there."""
+    def _side_by_side(self, name: str, few: list[Dimension], many: list[Dimension]) -> list[Dimension]:
+        """Parts inside an axis of which one model has one index (rotary halves of one key head) are segments of their own there.
+
+        Args:
+            name: the tensor.
+            few: the segments in the model that has one index.
+            many: those in the other.
+        """
+        larger, gone = (self.target, self.sprouted) if self.growing else (self.source, self.shrunk)
         ways: list[list[tuple[Dimension, int, Dimension]]] = []
-        for segment in theirs:
+        for segment in many:
             ways.append([(segment, 1, ())])
             for place, axis in enumerate(segment[1:], start=1):
-                if self.source.axes[axis].kind == "part":
-                    ways[-1].append((segment[place + 1 :], self.source.axes[axis].size, segment[:place]))
+                if larger.axes[axis].kind == "part":
+                    ways[-1].append((segment[place + 1 :], larger.axes[axis].size, segment[:place]))
         for way in itertools.product(*ways):
             spread = [segment for segment, times, _ in way for _ in range(times)]
-            if len(spread) == len(mine) and all(
-                next(_embeddings(self, a, b), None) is not None for a, b in zip(mine, spread, strict=True)
+            if len(spread) == len(few) and all(
+                next(_embeddings(self, *((b, a) if self.growing else (a, b))), None) is not None
+                for a, b in zip(few, spread, strict=True)
             ):
-                self.shrunk.update((axis, name) for _, _, left in way for axis in left)
+                gone.update((axis, name) for _, _, left in way for axis in left)
                 return spread
-        return theirs
+        return many
 
     def _alike(self, new: str, old: str) -> bool:
         mine, theirs = self.target.axes[new], self.source.axes[old]
@@ -309,9 +331,9 @@ class _Matcher:
         while waiting:
             left = []
             for name, place, new, old in waiting:
-                options = [option for option in _embeddings(self, new, old) if self._consistent(option, old)]
+                options = [option for option in _embeddings(self, new, old) if self._consistent(option, new, old)]
                 if len(options) == 1 or (options and len(waiting) == len(left) + 1):
-                    self._take(name, place, options[0], old)
+                    self._take(name, place, options[0], new, old)
                 else:
                     left.append((name, place, new, old))
             if len(left) == len(waiting):
@@ -323,26 +345,35 @@ class _Matcher:
                 return
             waiting = left
 
-    def _consistent(self, option: Mapping[str, str], old: Dimension) -> bool:
-        reverse = {b: a for a, b in self.axes.items()}
+    def _consistent(self, option: Mapping[str, str], new: Dimension, old: Dimension) -> bool:
         for a, b in option.items():
-            if self.axes.get(a, b) != b or b in self.shrunk:
+            if self.axes.get(a, b) != b or b in self.shrunk or a in self.sprouted:
                 return False
+        # Blocks that are copies of one share its axes: an axis of the source may answer to several of the target.
+        if self.growing:
+            return all(leaf in option or leaf not in self.axes or leaf in self.sprouted for leaf in new)
+        reverse = {b: a for a, b in self.axes.items()}
         return all(leaf in option.values() or leaf not in reverse or leaf in self.shrunk for leaf in old)
 
-    def _take(self, name: str, place: int, option: Mapping[str, str], old: Dimension) -> None:
+    def _take(self, name: str, place: int, option: Mapping[str, str], new: Dimension, old: Dimension) -> None:
         for a, b in option.items():
             self._meet(name, place, a, b)
-        for leaf in old:
-            if leaf not in option.values():
-                self.shrunk[leaf] = name
+        if self.growing:
+            self.sprouted.update((leaf, name) for leaf in new if leaf not in option)
+        else:
+            self.shrunk.update((leaf, name) for leaf in old if leaf not in option.values())
 
     # Sizes.
 
     def _sizes(self) -> None:
         for new, old in self.axes.items():
             mine, theirs = self.target.axes[new], self.source.axes[old]
-            if mine.size > theirs.size and not self._shrinks_with_others(new):
+            if self.growing and mine.size < theirs.size:
+                where = self.met_at[new]
+                self.smaller.append(
+                    f"{where}: {self._shapes(where)}: {new} has {mine.size} in the target, {theirs.size} in the source"
+                )
+            elif not self.growing and mine.size > theirs.size and not self._shrinks_with_others(new):
                 where = self.met_at[new]
                 self.larger.append(
                     f"{where}: {self._shapes(where)}: {new} has {mine.size} in the target, {theirs.size} in the source"
@@ -351,7 +382,11 @@ class _Matcher:
                 where = self.met_at[new]
                 self.problems.append(
                     f"{where}: {self._shapes(where)}: the vocabularies differ ({theirs.size} and {mine.size} entries): "
-                    "a row means a token, so a vocabulary is not selected from; give the target the source's vocab_size"
+                    + (
+                        "a row means a token, so a vocabulary is not grown; scionwood vocabulary gives a model another one"
+                        if self.growing
+                        else "a row means a token, so a vocabulary is not selected from; give the target the source's vocab_size"
+                    )
                 )
             elif mine.size != theirs.size and mine.kind == "input" and "table" not in mine.tags:
                 where = self.met_at[new]
@@ -378,9 +413,11 @@ class _Matcher:
         hint = None
         if self.larger:
             hint = "selecting takes from a larger model; making a larger one from a smaller is growing, another verb"
+        if self.smaller:
+            hint = "growing makes every axis larger or leaves it; a smaller model is selected: scionwood select"
         raise MatchError(
             f"{self.target.source} cannot be made from {self.source.source}",
-            problems=[*_folded(self.problems), *_folded(self.larger)],
+            problems=[*_folded(self.problems), *_folded(self.larger), *_folded(self.smaller)],
             hint=hint,
         )
 
@@ -409,14 +446,21 @@ _ACTS_AS_HEADS = {"heads", "kv_heads", "group"}
 
 
 def _embeddings(matcher: _Matcher, new: Dimension, old: Dimension) -> Iterator[dict[str, str]]:
-    """Every way to find the target's axes among the source's, in order; the source's others have one index left."""
-    if len(new) > len(old):
+    """Every way to find the smaller model's axes among the larger one's, in order; of the others it has one index.
+
+    The result maps the target's axes to the source's. Selecting, the target is the smaller model; growing, the source.
+    """
+    few, many = (old, new) if matcher.growing else (new, old)
+    larger = matcher.target if matcher.growing else matcher.source
+    if len(few) > len(many):
         return
-    parts = {place for place, axis in enumerate(old) if matcher.source.axes[axis].kind == "part"}
-    for places in itertools.combinations(range(len(old)), len(new)):
+    parts = {place for place, axis in enumerate(many) if larger.axes[axis].kind == "part"}
+    for places in itertools.combinations(range(len(many)), len(few)):
         if not parts <= {*places}:
             continue  # a part is never left out
-        pairs = [(a, old[place]) for a, place in zip(new, places, strict=True)]
+        pairs = [(a, many[place]) for a, place in zip(few, places, strict=True)]
+        if matcher.growing:
+            pairs = [(b, a) for a, b in pairs]
         if all(_compatible(matcher, a, b) for a, b in pairs):
             yield dict(pairs)
 

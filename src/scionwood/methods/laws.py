@@ -25,4 +25,12 @@ LAWS: dict[str, str] = {
     "homogeneous": "twice the models, and twice the base, give twice the result",
     # This one holds whatever the options, since products of factors are merged by it without forming them.
     "linear": "twice the deltas give twice the result, and a sum of deltas the sum of their results",
+    # Growths: ``grow(n, m)`` maps an axis of size n to a larger one of size m.
+    "preserving": "M_read^T M_write is the identity: what reads the grown axis gets what it got before",
+    "corner": "the old indices come first, in order, and selecting the first n gives the source bit for bit",
+    # Initialisers: ``initialize(site, generator)`` gives a site's first values.
+    "shape": "a result has the site's shape, in float32",
+    "deterministic": "the same site and seed give the same numbers, whatever else was drawn",
+    "variance": "a weight's entries have mean 0 and the stated multiple of 1 / fan_in as variance",
+    "orthogonal": "a weight is a multiple of a matrix with orthonormal rows or columns",
 }

@@ -54,6 +54,7 @@ INPUTS: dict[str, str] = {
     "source": "the sizes of the source's axes, outermost first",
     "target": "the sizes of the target's axes, outermost first",
     "kind": "the kind of the axis",
+    "place": "where the axis is: the stream that blocks share, one block's own, heads, or contracted with itself",
     "scores": "the importance of every source index",
     "generator": "the torch.Generator to draw from",
     "tensor": "the tensor to work on",

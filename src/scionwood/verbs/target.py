@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +26,12 @@ Depth: TypeAlias = str | Sequence[int] | Mapping[str, str | Sequence[int]]
 
 
 def target_config(
-    source: Mapping[str, Any], like: Target | None, changes: Mapping[str, Any] | None, depth: Depth
+    source: Mapping[str, Any],
+    like: Target | None,
+    changes: Mapping[str, Any] | None,
+    depth: Depth,
+    *,
+    deeper: Callable[[str | Sequence[int], int, int], Sequence[int]] | None = None,
 ) -> dict[str, Any]:
     """Return the config of the target.
 
@@ -36,6 +41,7 @@ def target_config(
         changes: settings by their names in the config; dots lead into parts (``text_config.hidden_size``). Settings that the family
             works out from them follow, and so do lists with an entry for each layer.
         depth: which blocks stay: the lists keep the same.
+        deeper: for a deeper target, which block of the source each of its blocks is, by a rule and both depths.
 
     Raises:
         MethodError: neither ``like`` nor ``changes``, or a name that the config does not have.
@@ -53,7 +59,7 @@ def target_config(
     # What a file asks for is taken at its word; a source's own settings are a start, and follow what is changed.
     for path, value in [*(worked_out(before, asked) if like is None else {}).items(), *asked.items()]:
         _part(config, path[:-1])[path[-1]] = value
-    _follow_depth(before, config, asked, depth)
+    _follow_depth(before, config, asked, depth, deeper)
     return config
 
 
@@ -160,7 +166,11 @@ def _value(config: Any, name: str) -> Any:
 
 
 def _follow_depth(
-    before: Mapping[str, Any], config: dict[str, Any], asked: Mapping[tuple[str, ...], Any], depth: Depth
+    before: Mapping[str, Any],
+    config: dict[str, Any],
+    asked: Mapping[tuple[str, ...], Any],
+    depth: Depth,
+    deeper: Callable[[str | Sequence[int], int, int], Sequence[int]] | None,
 ) -> None:
     """A setting with an entry for each layer (which kind of attention it has) goes with the layers that stay."""
     rules = list(depth.values()) if isinstance(depth, Mapping) else [depth]
@@ -168,7 +178,9 @@ def _follow_depth(
         was, now = _part(dict(before), path), _part(config, path)
         name = own_name(was, "num_hidden_layers")
         old, new = was.get(name), now.get(name)
-        if len(rules) != 1 or not isinstance(old, int) or not isinstance(new, int) or new >= old:
+        if len(rules) != 1 or not isinstance(old, int) or not isinstance(new, int) or new == old:
+            continue
+        if new > old and deeper is None:
             continue
         # A list as long as another count of layers (the convolutions before a transformer) is not known to be of these.
         others = [key for key in was if key.startswith("num_") and key.endswith("_layers") and key != name]
@@ -176,4 +188,5 @@ def _follow_depth(
             continue
         for key, value in was.items():
             if isinstance(value, list) and len(value) == old and (*path, key) not in asked:
-                now[key] = [value[number] for number in blocks(rules[0], old, new)]
+                chosen = blocks(rules[0], old, new) if new < old or deeper is None else deeper(rules[0], old, new)
+                now[key] = [value[number] for number in chosen]

@@ -1,0 +1,112 @@
+"""Which blocks of a source a deeper target has, and which of them must do nothing yet.
+
+They are an option of the verb, ``--depth``, not methods: a depth rule makes no weights, and any goes with any growth of
+the width, or alone. Nets with several lists of blocks are asked list by list.
+
+====================  ================================================================================================
+rule                  blocks of a target of n, from a source of L
+====================  ================================================================================================
+``block_expansion``   after every s = L / (n - L) blocks a copy of the last of them that does nothing yet: what its
+                      branches add to the stream is zero (LLaMA-Pro, Wu et al., 2024, arXiv:2401.02415)
+``stack``             i mod L: the whole stack again (Gong et al., 2019)
+``interleave``        every block, so many times in a row, the first ones once more where n is no multiple
+``depth_up_scaling``  the first n / 2 and the last n / 2 (SOLAR, Kim et al., 2023, arXiv:2312.15166)
+====================  ================================================================================================
+
+Only ``block_expansion`` leaves the function as it is, and only where blocks add to a stream that passes on unchanged.
+LLaMA-Pro's own script fails where s is no whole number (32 to 41); here it is an error that says which depths there are.
+"""
+
+from collections.abc import Sequence
+
+from scionwood.errors import MethodError, nearest
+
+__all__ = ["DEPTH_RULES", "Deeper", "deeper"]
+
+Deeper = tuple[tuple[int, bool], ...]
+"""For every block of the target: the block of the source, and whether it must do nothing."""
+
+
+def _block_expansion(depth: int, n: int) -> Deeper:
+    more = n - depth
+    if more <= 0:
+        return tuple((block, False) for block in range(n))
+    if more < depth and depth % more == 0:
+        every, times = depth // more, 1
+    elif more % depth == 0:
+        every, times = 1, more // depth
+    else:
+        reached = sorted({depth + k for k in range(1, depth) if depth % k == 0} | {depth * k for k in (2, 3, 4)})
+        near = min(reached, key=lambda other: (abs(other - n), other))
+        raise MethodError(
+            f"block_expansion adds a block after every s, and {more} more blocks do not go into {depth} evenly",
+            hint=f"from {depth} it reaches {', '.join(map(str, reached[:8]))}; nearest is {near}. "
+            "stack, interleave and an explicit list reach any depth",
+        )
+    found: list[tuple[int, bool]] = []
+    for block in range(depth):
+        found.append((block, False))
+        if (block + 1) % every == 0:
+            found.extend([(block, True)] * times)
+    return tuple(found)
+
+
+def _stack(depth: int, n: int) -> Deeper:
+    return tuple((block % depth, False) for block in range(n))
+
+
+def _interleave(depth: int, n: int) -> Deeper:
+    times, rest = divmod(n, depth)
+    return tuple((block, False) for block in range(depth) for _ in range(times + (block < rest)))
+
+
+def _depth_up_scaling(depth: int, n: int) -> Deeper:
+    if n > 2 * depth:
+        raise MethodError(
+            f"depth_up_scaling joins two copies of {depth} blocks, and so reaches at most {2 * depth}, not {n}",
+            hint="stack and interleave reach any depth",
+        )
+    first, last = -(-n // 2), n // 2
+    return tuple((block, False) for block in [*range(first), *range(depth - last, depth)])
+
+
+DEPTH_RULES = {
+    "block_expansion": _block_expansion,
+    "stack": _stack,
+    "interleave": _interleave,
+    "depth_up_scaling": _depth_up_scaling,
+}
+"""Name → rule."""
+
+
+def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
+    """Return which block of the source every block of the target is, and whether it must do nothing yet.
+
+    >>> [block for block, _ in deeper("depth_up_scaling", 8, 12)]
+    [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7]
+    >>> deeper("block_expansion", 4, 6)
+    ((0, False), (1, False), (1, True), (2, False), (3, False), (3, True))
+
+    Args:
+        rule: a name, or the blocks of the source themselves.
+        depth: how many blocks the source has.
+        n: how many the target has, as many or more.
+
+    Raises:
+        MethodError: an unknown rule, one that does not reach this depth, or a list that does not fit.
+    """
+    if not isinstance(rule, str):
+        chosen = list(rule)
+        wrong = [block for block in chosen if not 0 <= block < depth]
+        if wrong or len(chosen) != n:
+            said = f"block {wrong[0]} is not among 0 to {depth - 1}" if wrong else f"{len(chosen)} blocks, not {n}"
+            raise MethodError(f"the list of blocks does not fit {n} blocks from {depth}: {said}")
+        return tuple((block, False) for block in chosen)
+    if rule not in DEPTH_RULES:
+        raise MethodError(
+            f"unknown depth rule {rule!r}{nearest(rule, DEPTH_RULES)}",
+            hint=f"there are {', '.join(DEPTH_RULES)}, or the blocks' numbers",
+        )
+    if n == depth:
+        return tuple((block, False) for block in range(n))
+    return DEPTH_RULES[rule](depth, n)

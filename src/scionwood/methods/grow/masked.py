@@ -1,0 +1,25 @@
+"""The old weights in the corner, the rest as the target begins, to be grown into by masks (Yao et al., 2023, arXiv:2305.02869).
+
+W' = [[W, ·], [·, ·]], the dots as the target's own class initialises them. Taken by itself this changes the function: in
+masked structural growth it is masks c, ramped from 0 to 1 in training, that keep it. They multiply the new channels, inner
+activations and heads, and mix new blocks in as c B(x) + (1 - c) x; at c = 0 the function is the source's whatever the new
+weights are. The verb makes the weights; the masks belong to training.
+"""
+
+import torch
+
+from scionwood.methods.grow.growth import Growth
+from scionwood.methods.record import method
+
+__all__ = ["masked"]
+
+
+@method(unit="axis", laws={"corner"}, paper="2305.02869", resizes=("free", "output", "positional"))
+def masked(source: int, target: int) -> Growth:
+    """Return the index 0 … n - 1, and new indices after it, drawn on both sides.
+
+    >>> masked(2, 3).index.tolist(), masked(2, 3).reading
+    ([0, 1, -1], 'drawn')
+    """
+    index = torch.cat([torch.arange(source), torch.full((target - source,), -1)])
+    return Growth(index, writing="drawn", reading="drawn")

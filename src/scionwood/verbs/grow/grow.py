@@ -1,0 +1,246 @@
+"""Grow: a larger model's weights out of a smaller model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from scionwood import anatomy as anatomies
+from scionwood.anatomy import Model
+from scionwood.anatomy.build import check_family
+from scionwood.anatomy.corrections import Corrections, correct, normalised
+from scionwood.anatomy.layout import layout_of, layout_on_disk
+from scionwood.anatomy.match import Match, match
+from scionwood.checkpoint import Checkpoint, Entry, Ledger, Lineage, Source, installed_versions, parent_of
+from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.parent import told
+from scionwood.errors import MatchError, MethodError, nearest
+from scionwood.methods import registry
+from scionwood.methods.grow.depth import Deeper, deeper
+from scionwood.methods.record import resolve
+from scionwood.verbs.fresh import FreshWeights
+from scionwood.verbs.grow.making import Grower
+from scionwood.verbs.grow.maps import Growths
+from scionwood.verbs.select import _told
+from scionwood.verbs.target import Depth, Target, class_counts, target_config, with_dtype
+
+__all__ = ["grow"]
+
+
+def grow(
+    source: Source | nn.Module,
+    *,
+    like: Target | None = None,
+    set: Mapping[str, Any] | None = None,
+    method: str = "hypercloning",
+    depth: Depth = "block_expansion",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    inputs: object = None,
+) -> Checkpoint:
+    """Make a larger model's weights by growing a smaller one's (Samragh et al., 2024, arXiv:2409.12903).
+
+    Every axis of the target is made from an axis of the source, and every tensor that has the axis follows; which axes there are, and
+    where, is derived from the two models' own graphs. Where the method preserves the function, so does the verb: what copying does
+    beyond one axis (scores of widened heads, tied embeddings, constants that depend on a width) is corrected in the parameters that
+    feed it. The ledger says whether the function is preserved, every correction, and if it is not, why.
+
+    Args:
+        source: the smaller model: whatever :func:`scionwood.open` takes.
+        like: the larger model's shape: a folder or a file with a config, a config, or for plain modules the larger module itself.
+        set: sizes of the target, by their names in the config; they change what ``like`` says, or the source's config without it.
+        method: a method of the family grow; says how axes grow.
+        depth: which blocks a deeper target has: ``block_expansion``, ``stack``, ``interleave``, ``depth_up_scaling``, the numbers of
+            the source's blocks, or a mapping from block lists to one of these.
+        seed: of everything that is drawn.
+        options: the method's own options.
+        inputs: example inputs, for plain modules.
+
+    Returns:
+        A lazy checkpoint in the layout that the target's class saves: nothing is read until it is written.
+
+    Raises:
+        SourceError: the source cannot be read.
+        AnatomyError: a model cannot be built or traced.
+        MatchError: the two are of different families, the vocabularies differ, or the target is smaller on some axis.
+        MethodError: an unknown method, option or depth rule, or sizes that they cannot serve.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> def net(width):
+        ...     return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3))
+        >>> small, large = net(8), net(16)
+        >>> grown = grow(small, like=large, inputs=torch.zeros(1, 4))
+        >>> _ = large.load_state_dict({name: tensor.read() for name, tensor in grown.tensors.items()})
+        >>> x = torch.randn(5, 4)
+        >>> torch.allclose(large(x), small(x), atol=1e-5)
+        True
+    """
+    function = registry.load(method, family="grow")
+    resolved = resolve(function, dict(options or {}))
+    checkpoint = open_checkpoint(source)
+    smaller, larger, config = _models(source, checkpoint, like, set, depth, inputs)
+    chosen: dict[str, Deeper] = {}
+
+    def blocks(path: str, old: int, new: int) -> Sequence[int]:
+        chosen[path] = _blocks(depth, path, old, new)
+        return [block for block, _ in chosen[path]]
+
+    pair = match(
+        anatomies.derive(smaller),
+        anatomies.derive(larger),
+        depth=blocks,
+        classes=class_counts(smaller.config, larger.config),
+        growing=True,
+    )
+    if isinstance(depth, Mapping):
+        _check_lists(depth, list(pair.target.depth))
+    growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties))
+    growths.check()
+    idle = [f"{path}.{place}" if path else str(place) for path, found in chosen.items() for place, (_, off) in enumerate(found) if off]
+    found = _corrections(smaller, larger, pair, growths, idle)
+    failures = (*found.failures, *_changed_by_method(growths, pair), *_changed_by_depth(chosen))
+    maker = Grower(
+        checkpoint,
+        pair,
+        growths,  # type: ignore[arg-type]  # it answers what Choices answers
+        layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()}),
+        layout_of(larger),
+        FreshWeights(larger, seed),
+        larger,
+        found.parameters,
+        found.told,
+        seed,
+    )
+    tensors, ledger = maker.make()
+    recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": _told(like), "set": set}
+    recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": depth}
+    return Checkpoint(
+        tensors=tensors,
+        ties={alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors},
+        config=with_dtype(config, maker.dtype) if config is not None else None,
+        side_files=checkpoint.side_files,
+        source=f"grow({checkpoint.source})",
+        lineage=Lineage(
+            {name: value for name, value in recipe.items() if value},
+            (parent_of(checkpoint, "source"),),
+            seed,
+            installed_versions("transformers"),
+        ),
+        ledger=Ledger([*ledger, *_verdict(failures, found)]),
+    )
+
+
+def _models(
+    source: Any, checkpoint: Checkpoint, like: Any, changes: Mapping[str, Any] | None, depth: Depth, inputs: object
+) -> tuple[Model, Model, dict[str, Any] | None]:
+    """Build both models, and the target's config where they have one."""
+    if isinstance(like, nn.Module) and inputs is not None:
+        if not isinstance(source, nn.Module):
+            raise MatchError(
+                "a plain module as target needs the module itself as source",
+                hint="give source=module, like=module, inputs=...",
+            )
+        return anatomies.model(source, inputs), anatomies.model(like, inputs), None
+    if checkpoint.config is None or "model_type" not in checkpoint.config:
+        raise MatchError(
+            f"{checkpoint.source} has no config that says which model it is",
+            hint="give a folder with a config.json, or for plain modules source=module, like=module and inputs=...",
+        )
+    if quantized := checkpoint.config.get("quantization_config"):
+        how = quantized.get("quant_method", "a method of its own") if isinstance(quantized, dict) else quantized
+        raise MatchError(
+            f"{checkpoint.source} is quantized ({how}): its tensors are codes, and cannot be grown",
+            hint="give the weights it was quantized from",
+        )
+    check_family(checkpoint.config, checkpoint.source)
+
+    def follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
+        return [block for block, _ in deeper(rule, old, new)]
+
+    config = target_config(checkpoint.config, like, changes, depth, deeper=follow)
+    name = str(like) if isinstance(like, (str, Path)) else "the target"
+    return anatomies.from_config(checkpoint.config, checkpoint.source), anatomies.from_config(config, name), config
+
+
+def _blocks(depth: Depth, path: str, old: int, new: int) -> Deeper:
+    """The source's blocks of one block list, and which of them must do nothing yet."""
+    if new < old:
+        raise MatchError(
+            f"{path or 'the model'} has {new} blocks in the target, {old} in the source",
+            hint="growing keeps every block; a shallower model is selected: scionwood select",
+        )
+    rule = depth.get(path, "block_expansion") if isinstance(depth, Mapping) else depth
+    # Without a name, an explicit list is meant for the lists of blocks that grow.
+    if old == new and not (isinstance(depth, Mapping) and path in depth):
+        rule = "block_expansion"
+    try:
+        return deeper(rule, old, new)
+    except MethodError as error:
+        raise MethodError(
+            f"{path or 'the model'}, {old} to {new} blocks: {error.message}", problems=error.problems, hint=error.hint
+        ) from None
+
+
+def _check_lists(depth: Mapping[str, object], known: Sequence[str]) -> None:
+    unknown = [name for name in depth if name not in known]
+    if unknown:
+        raise MethodError(
+            "depth names what the model does not have",
+            problems=[f"no list of blocks is called {name!r}{nearest(str(name), known)}" for name in unknown],
+            hint=f"there are {', '.join(known)}",
+        )
+
+
+def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, idle: Sequence[str]) -> Corrections:
+    grown = growths.grown
+    copied = {name: growth for name, growth in grown.items() if growth.divide}
+    padded = {name: growth for name, growth in grown.items() if growth.pads and not growths.match.target.axes[name].tags & {"positions", "table"}}
+    return correct(
+        smaller,
+        larger,
+        pair,
+        copies={name: growth.copies for name, growth in copied.items()},
+        pads=padded,
+        means={name for name, growth in padded.items() if growth.writing == "mean"},
+        rescales=any(growth.rescales for growth in padded.values()),
+        idle=idle,
+    )
+
+
+def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
+    """Why a method by itself does not leave the function as it is."""
+    grown = growths.grown.values()
+    found = []
+    if any(growth.following is not None for growth in grown):
+        found.append("new rows are the next block's")
+    if any(
+        growth.pads and growth.writing == growth.reading == "drawn"
+        for name, growth in growths.grown.items()
+        if not pair.target.axes[name].tags & {"positions", "table"}
+    ):
+        found.append("new weights are drawn on both sides: masks in training are to keep the function")
+    if pair.fresh:
+        found.append(f"{next(iter(pair.fresh))} is fresh: {next(iter(pair.fresh.values()))}")
+    return found
+
+
+def _changed_by_depth(chosen: Mapping[str, Deeper]) -> list[str]:
+    """Lists of blocks that do something twice, or in another order."""
+    found = []
+    for path, blocks in chosen.items():
+        kept = [block for block, off in blocks if not off]
+        if kept != sorted(dict.fromkeys(kept)):
+            found.append(f"{path or 'the model'} has blocks of the source several times")
+    return found
+
+
+def _verdict(failures: Sequence[str], found: Corrections) -> list[Entry]:
+    if not failures:
+        how = f"with {len(found.parameters)} tensors corrected" if found.parameters else "by the maps of the axes alone"
+        return [Entry("the function", "preserved", None, how, 0)]
+    return [Entry("the function", "changed", None, reason, 0) for reason in dict.fromkeys(failures)]

@@ -1,0 +1,296 @@
+"""Maps: how every dimension of every target tensor grows, put together from what a method says of each axis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scionwood.anatomy import AxisMap
+from scionwood.anatomy.anatomy import Dimension
+from scionwood.anatomy.depth import block_of
+from scionwood.anatomy.match import Match
+from scionwood.errors import MatchError, MethodError
+from scionwood.methods.grow.growth import Fill, Growth, Place, grow
+from scionwood.methods.record import Record
+from scionwood.verbs.fresh import generator_for
+
+__all__ = ["DRAWN", "MEAN", "ZERO", "Along", "Growths"]
+
+DRAWN, MEAN, ZERO = 1, 2, 3
+_CODES: Mapping[Fill, int] = {"drawn": DRAWN, "mean": MEAN, "zero": ZERO}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Along:
+    """How one dimension of one tensor grows.
+
+    Attributes:
+        map: from the source's dimension to the target's; a new index stands on index 0 here.
+        code: for every index what it gets: 0 what the map says, or ``DRAWN``, ``MEAN``, ``ZERO``. Nothing: all the map's.
+        following: which indices are the next block's; nothing, if none is.
+        std: of what is drawn; nothing means as the target's class begins.
+        snr_db: of noise between copies, where the dimension reads.
+    """
+
+    map: AxisMap
+    code: Tensor | None = None
+    following: Tensor | None = None
+    std: float | None = None
+    snr_db: float | None = None
+
+    def part(self, start: int, size: int) -> Along:
+        """The part that makes the target's indices from ``start`` on."""
+        cut = slice(start, start + size)
+        assert self.map.index is not None
+        divisor = None if self.map.divisor is None else self.map.divisor[cut]
+        return dataclasses.replace(
+            self,
+            map=AxisMap(self.map.source, size, self.map.index[cut], divisor),
+            code=None if self.code is None else self.code[cut],
+            following=None if self.following is None else self.following[cut],
+        )
+
+
+class Growths:
+    """What a method says of every axis that grows, and of the dimensions made of them.
+
+    Args:
+        match: the two anatomies side by side.
+        method: a method of the family grow.
+        options: its options, resolved.
+        seed: of everything random.
+        norms: the parameters of norms, by name.
+    """
+
+    def __init__(
+        self,
+        match: Match,
+        method: Callable[..., Any],
+        options: Mapping[str, Any],
+        seed: int,
+        norms: Collection[str],
+    ) -> None:
+        self.match = match
+        self.method = method
+        self.options = options
+        self.seed = seed
+        self.norms = norms
+        self.record = Record.of(method)
+        self._axes: dict[str, Growth | None] = {}
+        self._made: dict[tuple[Any, ...], Along] = {}
+        self._places = self._occurrences()
+
+    # Axes.
+
+    @property
+    def grown(self) -> dict[str, Growth]:
+        """Every axis of the target that grows, with how."""
+        leaves = [name for name, axis in self.match.target.axes.items() if axis.parts is None]
+        known = [name for name in leaves if name in self.match.axes or name in self.match.sprouted]
+        found = {name: self.axis(name) for name in known}
+        return {name: growth for name, growth in found.items() if growth is not None}
+
+    def check(self) -> None:
+        """Ask for every axis.
+
+        Raises:
+            MethodError: the method, or what an axis is, refuses some sizes; names every axis once for all blocks.
+        """
+        problems: dict[str, list[str]] = {}
+        hints: dict[str, None] = {}
+        for name in [*self.match.axes, *self.match.sprouted]:
+            try:
+                self.axis(name)
+            except MethodError as error:
+                like = ".".join("*" if part.isdigit() else part for part in name.split("."))
+                problems.setdefault(f"{like}: {error.message}", []).append(name)
+                if error.hint:
+                    hints[error.hint] = None
+        if problems:
+            raise MethodError(
+                f"{self.record.name} cannot make {self.match.target.source} from {self.match.source.source}",
+                problems=[
+                    text.replace("*", next((part for part in names[0].split(".") if part.isdigit()), "*"), 1)
+                    + (f" (and in {len(names) - 1} more block{'s' if len(names) > 2 else ''})" if len(names) > 1 else "")
+                    for text, names in problems.items()
+                ],
+                hint="; ".join(hints) or None,
+            )
+
+    def axis(self, name: str) -> Growth | None:
+        """How an axis of the target grows; nothing, if it stays as it is.
+
+        Raises:
+            MethodError: the method refuses the sizes, or the axis cannot change without changing what its indices mean.
+        """
+        if name not in self._axes:
+            self._axes[name] = self._asked(name)
+        return self._axes[name]
+
+    def place(self, name: str) -> Place:
+        """Where an axis of the target is."""
+        axis = self.match.target.axes[name]
+        if axis.paired or "score" in axis.tags:
+            return "score"
+        tensors = self._places.get(name, ())
+        blocks = {block_of(tensor, self.match.target.depth) for tensor in tensors}
+        if len(blocks) > 1 or any(tensor in self.norms for tensor in tensors):
+            return "stream"
+        return "heads" if "heads" in axis.tags else "inner"
+
+    def _occurrences(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, tensor in self.match.target.tensors.items():
+            for dim in tensor.dims:
+                for leaf in self.match.target.leaves(dim):
+                    found.setdefault(leaf, []).append(name)
+        return found
+
+    def _asked(self, name: str) -> Growth | None:
+        axis = self.match.target.axes[name]
+        theirs = self.match.axes.get(name)
+        source = self.match.source.axes[theirs].size if theirs is not None else 1
+        if source == axis.size:
+            return None
+        if axis.tags & {"positions", "table"} and not axis.profiles:
+            index = torch.cat([torch.arange(source), torch.full((axis.size - source,), -1)])
+            return Growth(index, writing="drawn", reading="drawn")  # old positions keep their meaning, new ones begin
+        if axis.kind not in ("free", "output"):
+            raise MethodError(
+                f"{source} to {axis.size}: it is {axis.kind}, and cannot grow",
+                hint=_why_not(axis.kind, has_constants=bool(axis.profiles)),
+            )
+        return grow(
+            self.method,
+            source,
+            axis.size,
+            options=self.options,
+            generator=generator_for(self.seed, self.record.name, name),
+            kind=axis.kind,
+            place=self.place(name),
+        )
+
+    # Dimensions.
+
+    def of(self, tensor: str, place: int) -> AxisMap:
+        """The map of one dimension of a target tensor."""
+        return self.along(tensor, place).map
+
+    def notes_on(self, tensor: str, place: int) -> list[str]:
+        """What is to be said about a dimension of a target tensor."""
+        return []
+
+    def along(self, tensor: str, place: int) -> Along:
+        """How one dimension of a target tensor grows.
+
+        Raises:
+            MatchError: the dimension is put together in another way than the source's.
+        """
+        key = (tensor, place)
+        if key not in self._made:
+            anatomy = self.match.target.tensors[tensor]
+            role = anatomy.roles[place]
+            found = self._dimension(anatomy.dims[place], role, tensor)
+            shape = self.match.source.tensors[self.match.tensors[tensor]].shape[place]
+            if (found.map.source, found.map.target) != (shape, anatomy.shape[place]):
+                raise MatchError(
+                    f"{tensor}, dimension {place}: {found.map.source} to {found.map.target} by its axes, "
+                    f"{shape} to {anatomy.shape[place]} by its shapes: the models put it together differently"
+                )
+            self._made[key] = found
+        return self._made[key]
+
+    def _dimension(self, dim: Dimension, role: str, tensor: str) -> Along:
+        result = _identity(1)
+        for name in dim:
+            axis = self.match.target.axes[name]
+            if axis.parts is not None:
+                inner = _concatenated([self._dimension(part, role, tensor) for part in axis.parts])
+            else:
+                growth = self.axis(name)
+                inner = _identity(axis.size) if growth is None else self._along(name, growth, role, tensor)
+            result = _product(result, inner)
+        return result
+
+    def _along(self, name: str, growth: Growth, role: str, tensor: str) -> Along:
+        theirs = self.match.axes.get(name)
+        source = self.match.source.axes[theirs].size if theirs is not None else 1
+        new = growth.index < 0
+        index = growth.index.clamp(min=0)
+        reads = role == "reads"
+        divisor = None
+        if reads and growth.divide:
+            copies = torch.bincount(growth.index[~new], minlength=source)[index]
+            divisor = copies.double()
+        fill, std = growth.reading if reads else growth.writing, growth.std
+        if role == "scales":
+            if tensor in self.norms:
+                # The mean of the old channels, normalised, would be another number: it is kept out of what is read.
+                fill = "zero" if growth.writing == "mean" else "drawn"
+            std = None  # gains and biases begin as their class begins them
+        code = torch.where(new, _CODES[fill], 0) if bool(new.any()) else None
+        following = growth.following
+        if following is not None and (reads or tensor in self.norms):
+            following = None
+        snr_db = growth.snr_db if reads else None
+        return Along(AxisMap(source, len(index), index, divisor), code, following, std, snr_db)
+
+
+def _identity(size: int) -> Along:
+    return Along(AxisMap.identity(size))
+
+
+def _or(a: float | None, b: float | None) -> float | None:
+    return b if a is None else a
+
+
+def _product(outer: Along, inner: Along) -> Along:
+    n, m = outer.map.target, inner.map.target
+    code = following = None
+    if outer.code is not None or inner.code is not None:
+        first, second = _codes(outer), _codes(inner)
+        code = torch.maximum(first[:, None].expand(n, m), second[None].expand(n, m)).flatten()
+    if outer.following is not None or inner.following is not None:
+        first, second = _follows(outer), _follows(inner)
+        following = (first[:, None] | second[None]).flatten()
+    return Along(
+        AxisMap.product(outer.map, inner.map),
+        code,
+        following,
+        _or(outer.std, inner.std),
+        _or(outer.snr_db, inner.snr_db),
+    )
+
+
+def _concatenated(pieces: Sequence[Along]) -> Along:
+    code = following = None
+    if any(piece.code is not None for piece in pieces):
+        code = torch.cat([_codes(piece) for piece in pieces])
+    if any(piece.following is not None for piece in pieces):
+        following = torch.cat([_follows(piece) for piece in pieces])
+    std = next((piece.std for piece in pieces if piece.std is not None), None)
+    snr_db = next((piece.snr_db for piece in pieces if piece.snr_db is not None), None)
+    return Along(AxisMap.concatenate([piece.map for piece in pieces]), code, following, std, snr_db)
+
+
+def _codes(along: Along) -> Tensor:
+    return torch.zeros(along.map.target, dtype=torch.long) if along.code is None else along.code
+
+
+def _follows(along: Along) -> Tensor:
+    return torch.zeros(along.map.target, dtype=torch.bool) if along.following is None else along.following
+
+
+def _why_not(kind: str, *, has_constants: bool) -> str:
+    if kind == "positional" and has_constants:
+        return (
+            "a constant (rotary frequencies, slopes) varies along it: keep the width of a head "
+            "and give the target more heads instead (num_attention_heads, num_key_value_heads)"
+        )
+    if kind == "coarse":
+        return "nothing is known of its indices: give the target the source's size"
+    return "what its indices mean depends on how many there are: give the target the source's size"
