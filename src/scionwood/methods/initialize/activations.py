@@ -108,7 +108,9 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Every activation function that has a name here."""
 
-_LINEAR = ("input", "softmax", "")
+_OTHERWISE = {"log_sigmoid": "logsigmoid", "glu": "gated sigmoid", "swish": "silu", "": "identity"}
+
+_LINEAR = ("input", "softmax")
 """What a site may read that is no activation function: as it comes."""
 
 
@@ -128,7 +130,7 @@ def activation(which: str | Activation | Callable[[Tensor], Tensor]) -> Activati
         return which
     if callable(which):
         return Activation(which, (0.0,), getattr(which, "__name__", "a function"))
-    name = which.strip().lower()
+    name = _OTHERWISE.get(which.strip().lower(), which.strip().lower())
     if name in _LINEAR:
         return ACTIVATIONS["identity"]
     if name.startswith("gated "):
