@@ -42,15 +42,18 @@ class Corrections:
         parameters: for every parameter of the target that is corrected, what becomes of it.
         told: what was corrected, for the ledger: the parameters, and why.
         failures: why the function is not preserved; empty, where it is.
+        eps: by how much the eps of norms along padded axes weighs more than before; nothing, where there are none.
     """
 
     parameters: Mapping[str, Correction]
     told: Mapping[str, Sequence[str]]
     failures: tuple[str, ...]
+    eps: float | None = None
 
 
 _CONTRACTIONS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention", "baddbmm"})
 _STATISTICS = frozenset({"layer_norm", "rms_norm", "group_norm", "instance_norm"})
+_RECTIFIED = frozenset({"relu", "relu_", "max_pool2d", "relu6"})
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 _ALONG = frozenset({"softmax", "_softmax", "log_softmax", "topk", "sort", "cumsum", "logcumsumexp", "linalg_vector_norm", "norm", "fft_fft", "fft_fftn", "sum", "var", "std", "prod"})  # fmt: skip
 _SCALES = frozenset({"mul", "mul_", "div", "div_", "true_divide"})
@@ -120,7 +123,7 @@ def correct(
     found.run()
     if idle:
         found.silence(idle)
-    return Corrections(found.absorber.corrections, found.told, tuple(dict.fromkeys(found.failures)))
+    return Corrections(found.absorber.corrections, found.told, tuple(dict.fromkeys(found.failures)), found.eps)
 
 
 class _Corrector:
@@ -147,6 +150,7 @@ class _Corrector:
         self.failures: list[str] = []
         self.pairs = self._paired()
         self.done: set[fx.Node] = set()
+        self.eps: float | None = None
 
     def run(self) -> None:
         for node, theirs in self.pairs.items():
@@ -296,13 +300,18 @@ class _Corrector:
         assert isinstance(query, fx.Node)
         assert isinstance(key, fx.Node)
         half = 1 / math.sqrt(factor)
+        likes = self._likes(node)
+        self.done.update(likes)
+        queries, keys = ([other.args[place] for other in likes] for place in (0, 1))
         before = dict(self.absorber.corrections)
         changed: list[str] = []
         reasons: list[str] = []
-        for parts in (((query, half), (key, half)), ((query, 1 / factor),), ((key, 1 / factor),)):
+        for parts in (((queries, half), (keys, half)), ((queries, 1 / factor),), ((keys, 1 / factor),)):
             try:
                 changed = [
-                    name for given, alpha in parts for name in self.absorber.absorb(given, alpha, users={node})
+                    name
+                    for given, alpha in parts
+                    for name in self.absorber.absorb(given, alpha, users=likes)  # type: ignore[arg-type]
                 ]
             except AbsorbError as error:
                 self.absorber.corrections = dict(before)
@@ -328,7 +337,7 @@ class _Corrector:
                     if times is None:
                         self.failures.append(f"{name} is tied, and {axis} is copied unequally")
                     factor *= times or 1
-        if len(self.absorber.uses[name]) > 1:
+        if len({_path(use) for use in self.absorber.uses[name]}) > 1:
             correction = self.absorber.corrections.get(name)
             already = 1.0 if correction is None else correction.uniform
             if already is None:
@@ -353,10 +362,14 @@ class _Corrector:
         mine, old = (math.prod(own.args[1]) for own in (node, theirs))  # type: ignore[arg-type]
         if mine == old or not self._weighed(node, mine, old):
             return
+        if base_name(node) == "layer_norm" and not self.means:
+            self.failures.append(f"{_path(node)}: new zeros move the mean that a layer norm takes off, from {old} channels to {mine}")
+            return
         gain = self.absorber.parameter_of(node.args[2]) if len(node.args) > 2 else None
         if gain is None:
             self.failures.append(f"{_path(node)}: a norm along a padded axis has no gain to take sqrt({old}/{mine})")
             return
+        self.done.update(other for other in self.pairs if _path(other) == _path(node) and base_name(other) == base_name(node))
         self.absorber.scale_parameter(gain[0], math.sqrt(old / mine))
         self._tell([gain[0]], math.sqrt(old / mine), f"the norm is along {mine} channels, {old} of them the source's")
 
@@ -370,6 +383,7 @@ class _Corrector:
         if not self.rescales:
             self.failures.append(f"{_path(node)}: a norm is along an axis padded from {old} to {mine}")
             return False
+        self.eps = max(self.eps or 0.0, mine / old)
         return True
 
     def _mean(self, node: fx.Node, theirs: fx.Node) -> None:
@@ -457,6 +471,9 @@ class _Corrector:
         for residual in inside:
             if _bare(residual.stream) not in sums and _within(_bare(residual.stream), block):
                 return f"the stream passes {base_name(_bare(residual.stream))} inside the block"
+        first = min(inside, key=lambda residual: self.absorber.number[residual.node])
+        # What was rectified before is not changed by being rectified again.
+        harmless = {"relu", "relu_"} if base_name(_bare(first.stream)) in _RECTIFIED else set()
         last = max(sums, key=self.absorber.number.__getitem__)
         waiting, seen = [last], set()
         while waiting:
@@ -467,7 +484,7 @@ class _Corrector:
                 seen.add(user)
                 if not _within(user, block):
                     continue
-                if base_name(user) in _PASSES:
+                if base_name(user) in _PASSES or base_name(user) in harmless:
                     waiting.append(user)
                     continue
                 return f"the stream passes {base_name(user)} inside the block"
@@ -478,32 +495,20 @@ class _Corrector:
     def _absorb(
         self, node: fx.Node, factor: float, why: str, *, users: Collection[fx.Node] | None = None
     ) -> None:
+        # A recurrence has one for each step, and a module that is used again one for each use: all or none.
+        likes = self._likes(node) if users is None else [node]
+        self.done.update(likes)
         try:
-            changed = self.absorber.absorb(node, 1 / factor, users=users)
+            changed = self.absorber.absorb(likes, 1 / factor, users=users)
         except AbsorbError as error:
-            # A recurrence has one for each step, and a module that is used again one for each use: all or none.
-            likes = self._likes(node) if users is None else []
-            if len(likes) < 2:
-                self._failed(node, factor, why, str(error))
-                return
-            self.done.update(likes)
-            try:
-                changed = self.absorber.absorb(likes, 1 / factor)
-            except AbsorbError:
-                self._failed(node, factor, why, str(error))
-                return
+            self._failed(node, factor, why, str(error))
+            return
         self._tell(changed, 1 / factor, why)
 
     def _likes(self, node: fx.Node) -> list[fx.Node]:
-        """All that one module computes in this way, this one included."""
-        sizes = [getattr(arg.meta.get("val"), "shape", None) for arg in node.all_input_nodes]
-        return [
-            other
-            for other in self.pairs
-            if base_name(other) == base_name(node)
-            and _path(other) == _path(node)
-            and [getattr(arg.meta.get("val"), "shape", None) for arg in other.all_input_nodes] == sizes
-        ]
+        """All that one line of one module computes, at every step and at every use; this one included."""
+        site = _site(node)
+        return [other for other in self.pairs if other is node or (site[0] and _site(other) == site)]
 
     def _tell(self, changed: Sequence[str], factor: float, why: str) -> None:
         for name in changed:
@@ -520,6 +525,11 @@ def _path(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     found = [path for path, _ in stack.values()]
     return found[-1] if found else ""
+
+
+def _site(node: fx.Node) -> tuple[str, str, str, list[Any]]:
+    sizes = [getattr(arg.meta.get("val"), "shape", None) for arg in node.all_input_nodes]
+    return node.meta.get("stack_trace") or "", _path(node), base_name(node), sizes
 
 
 def _within(node: fx.Node, block: str) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from scionwood import anatomy as anatomies
-from scionwood.anatomy import Model
+from scionwood.anatomy import Anatomy, Model
 from scionwood.anatomy.build import check_family
 from scionwood.anatomy.corrections import Corrections, correct, normalised
+from scionwood.anatomy.depth import through
 from scionwood.anatomy.layout import layout_of, layout_on_disk
 from scionwood.anatomy.match import Match, match
 from scionwood.checkpoint import Checkpoint, Entry, Ledger, Lineage, Source, installed_versions, parent_of
@@ -86,12 +87,17 @@ def grow(
     smaller, larger, config = _models(source, checkpoint, like, set, depth, inputs)
     chosen: dict[str, Deeper] = {}
 
+    small = anatomies.derive(smaller)
+
     def blocks(path: str, old: int, new: int) -> Sequence[int]:
-        chosen[path] = _blocks(depth, path, old, new)
+        found = _blocks(depth, path, old, new)
+        # The path is the target's: its outer indices were mapped before this is asked.
+        own = through(path, {outer: [block for block, _ in each] for outer, each in chosen.items()})
+        chosen[path] = _like_their_neighbours(small, own, found)
         return [block for block, _ in chosen[path]]
 
     pair = match(
-        anatomies.derive(smaller),
+        small,
         anatomies.derive(larger),
         depth=blocks,
         classes=class_counts(smaller.config, larger.config),
@@ -99,7 +105,8 @@ def grow(
     )
     if isinstance(depth, Mapping):
         _check_lists(depth, list(pair.target.depth))
-    growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties))
+    statistics = {name for name, _ in larger.module.named_buffers()}
+    growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties), statistics)
     growths.check()
     idle = [f"{path}.{place}" if path else str(place) for path, found in chosen.items() for place, (_, off) in enumerate(found) if off]
     found = _corrections(smaller, larger, pair, growths, idle)
@@ -186,6 +193,21 @@ def _blocks(depth: Depth, path: str, old: int, new: int) -> Deeper:
         ) from None
 
 
+def _like_their_neighbours(anatomy: Anatomy, path: str, found: Deeper) -> Deeper:
+    """A copy that does nothing must fit between its neighbours: after a block that changes the width it is the next one's."""
+
+    def shapes(block: int) -> list[tuple[str, tuple[int, ...]]]:
+        start = f"{path}.{block}." if path else f"{block}."
+        inside = [name for name in anatomy.tensors if name.startswith(start)]
+        return sorted((name.removeprefix(start), anatomy.tensors[name].shape) for name in inside)
+
+    depth = anatomy.depth[path]
+    return tuple(
+        (block + 1, True) if off and block + 1 < depth and shapes(block) != shapes(block + 1) else (block, off)
+        for block, off in found
+    )
+
+
 def _check_lists(depth: Mapping[str, object], known: Sequence[str]) -> None:
     unknown = [name for name in depth if name not in known]
     if unknown:
@@ -242,5 +264,7 @@ def _changed_by_depth(chosen: Mapping[str, Deeper]) -> list[str]:
 def _verdict(failures: Sequence[str], found: Corrections) -> list[Entry]:
     if not failures:
         how = f"with {len(found.parameters)} tensors corrected" if found.parameters else "by the maps of the axes alone"
+        if found.eps is not None:
+            how += f", but for the norms' eps, which weighs {found.eps:.3g} times as much"
         return [Entry("the function", "preserved", None, how, 0)]
     return [Entry("the function", "changed", None, reason, 0) for reason in dict.fromkeys(failures)]

@@ -63,7 +63,8 @@ class Growths:
         method: a method of the family grow.
         options: its options, resolved.
         seed: of everything random.
-        norms: the parameters of norms, by name.
+        norms: the parameters and statistics of norms, by name.
+        statistics: those of them that are measured, not learned.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class Growths:
         options: Mapping[str, Any],
         seed: int,
         norms: Collection[str],
+        statistics: Collection[str],
     ) -> None:
         self.match = match
         self.method = method
         self.options = options
         self.seed = seed
         self.norms = norms
+        self.statistics = statistics
         self.record = Record.of(method)
         self._axes: dict[str, Growth | None] = {}
         self._made: dict[tuple[Any, ...], Along] = {}
@@ -230,7 +233,7 @@ class Growths:
         if role == "scales":
             if tensor in self.norms:
                 # The mean of the old channels, normalised, would be another number: it is kept out of what is read.
-                fill = "zero" if growth.writing == "mean" else "drawn"
+                fill = "zero" if growth.writing == "mean" and tensor not in self.statistics else "drawn"
             std = None  # gains and biases begin as their class begins them
         code = torch.where(new, _CODES[fill], 0) if bool(new.any()) else None
         following = growth.following
