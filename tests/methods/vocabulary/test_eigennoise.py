@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from tests.methods.vocabulary.made import seeded, statuses, table_of
 
+from scionwood.methods.vocabulary.eigennoise import eigennoise, noise_rows
 from scionwood.methods.vocabulary.zipf import FUNCTIONS, expected_cooccurrence, largest_eigenpairs, level
 
 KINDS = sorted(FUNCTIONS)
@@ -66,3 +68,59 @@ def test_fifty_thousand_ranks_take_seconds():
     logged = torch.cat([torch.zeros(1, 64).double(), (ranks.log()[:, None] * vectors).cumsum(0)])[reach]
     product = (math.log(c) - ranks.log())[:, None] * plain - logged
     torch.testing.assert_close(product, vectors * values, atol=1e-9, rtol=0)
+
+
+def test_log_rank_can_be_read_off_the_rows():
+    rows = noise_rows(500, 16, seeded())
+    known = torch.cat([rows, torch.ones(500, 1, dtype=torch.float64)], 1)
+    wanted = torch.arange(1, 501).double().log()[:, None]
+    left = wanted - known @ torch.linalg.lstsq(known, wanted).solution
+    assert 1 - float(left.square().sum() / (wanted - wanted.mean()).square().sum()) == pytest.approx(0.9999, abs=1e-4)
+
+
+def test_row_lengths_fall_along_the_ranks():
+    values, vectors = largest_eigenpairs(500, 5, 16, "log_max")
+    lengths = (vectors * values.abs().sqrt()).norm(dim=1)
+    assert float(lengths[0]) == pytest.approx(5.45, abs=0.01)
+    assert float(lengths[-1]) == pytest.approx(0.109, abs=0.001)
+    even = noise_rows(500, 16, seeded(), normalise_rows=True).norm(dim=1)
+    torch.testing.assert_close(even, even[0].expand(500))
+
+
+def test_rows_go_to_the_tokens_of_their_ranks_at_the_scale_of_the_table():
+    table = torch.randn(80, 6, generator=seeded()) * 0.02
+    counts = torch.tensor([3, 50, 3, 0, 9])
+    result = eigennoise(table, counts, seeded())
+    rows = table_of(result, table)
+    by_rank = noise_rows(5, 6, seeded()) * float(table.std())
+    for rank, token in enumerate([1, 4, 0, 2, 3]):
+        torch.testing.assert_close(rows[token], by_rank[rank].float())
+    assert statuses(result) == {"made": 5}
+    assert float(rows.std()) == pytest.approx(float(table.std()), rel=0.5)
+
+
+def test_what_lies_beyond_the_rank_is_drawn():
+    table = torch.randn(80, 300, generator=seeded()) * 0.02
+    result = eigennoise(table, torch.arange(500, 0, -1), seeded())
+    rows = table_of(result, table)
+    assert int((largest_eigenpairs(500, 5, 300, "log_max")[0]).shape[0]) == 53
+    assert float(rows[:, 53:].std()) == pytest.approx(0.02, rel=0.02)
+    # Window 1/10: only the first ranks are expected to meet anybody once.
+    reach = int(level(500, 0.1))
+    seldom = eigennoise(table, torch.arange(500, 0, -1), seeded(), window=0.1)
+    assert statuses(seldom) == {"made": reach, "drawn": 500 - reach}
+
+
+def test_a_classifier_starts_as_from_random_rows():
+    """Two classes of Zipf ids, told apart by frequency: no loss is gained or lost before training."""
+    generator = seeded(2)
+    ids = torch.multinomial(1 / torch.arange(1, 501).float(), 400 * 20, replacement=True, generator=generator)
+    classes = torch.randint(2, (400,), generator=generator)
+    table = torch.randn(500, 16, generator=generator) * 0.1
+    head = torch.randn(16, 2, generator=generator) * 0.1
+    losses = []
+    for rows in (table, table_of(eigennoise(table, torch.arange(500, 0, -1), seeded()), table)):
+        means = rows[ids.view(400, 20)].mean(1)
+        losses.append(float(torch.nn.functional.cross_entropy(means @ head, classes)))
+    assert losses[0] == pytest.approx(losses[1], abs=0.05)
+    assert losses[1] == pytest.approx(math.log(2), abs=0.05)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from tests.methods.vocabulary.made import seeded, statuses, table_of
 
+from scionwood.errors import MethodError
 from scionwood.methods.vocabulary.glove import Pairs, cooccurrence
 from scionwood.methods.vocabulary.graph import (
     _eigenvectors,
@@ -13,10 +15,7 @@ from scionwood.methods.vocabulary.graph import (
     partition,
     walk_embedding,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from scionwood.methods.vocabulary.graph_partition import graph_partition, node_rows
 
 
 def pairs_of(adjacency):
@@ -122,3 +121,54 @@ def test_what_is_near_is_what_walks_meet():
         here = torch.multinomial(adjacency[here], 1, generator=seeded(int(here[0]))).flatten()
         met += torch.bincount(start * 8 + here, minlength=64)
     torch.testing.assert_close(near_on_walks(adjacency, 3), (met / met.sum()).view(8, 8), atol=2e-3, rtol=0)
+
+
+def test_without_rounds_there_is_one_row_a_part():
+    graph = pairs_of(cliques())
+    rows = node_rows(graph, 20, 6, seeded(), parts=2, rounds=0, noise=0.0)
+    assert len(rows.unique(dim=0)) == 2
+    assert torch.equal(rows[:10], rows[:1].expand(10, -1))
+    rows = node_rows(pairs_of(planted()[0]), 100, 6, seeded(), parts=7, rounds=0, noise=0.0)
+    assert len(rows.unique(dim=0)) == 7
+
+
+def test_too_many_rounds_make_all_rows_alike():
+    spreads = [
+        float(
+            node_rows(pairs_of(planted()[0]), 100, 6, seeded(), parts=4, rounds=rounds, share=1.0, noise=0.0)
+            .std(0)
+            .max()
+        )
+        for rounds in (0, 3, 200)
+    ]
+    assert spreads[0] > spreads[1] > spreads[2]
+    assert spreads[2] < 1e-5 * spreads[0]
+
+
+@pytest.mark.parametrize(("rounds", "least"), [(0, 1.0), (1, 1.0), (3, 0.98)])
+def test_the_rows_tell_planted_blocks_apart_before_training(rounds, least):
+    """At the default of three rounds one node in a thousand comes to lie nearer to another block."""
+    adjacency, blocks = planted()
+    rows = node_rows(pairs_of(adjacency), 100, 16, seeded(), parts=4, rounds=rounds)
+    centres = torch.stack([rows[blocks == block].mean(0) for block in range(4)])
+    assert float((torch.cdist(rows, centres).argmin(1) == blocks).float().mean()) >= least
+
+
+def test_tokens_of_a_text_get_rows_at_the_scale_of_the_table():
+    generator = seeded()
+    topic = torch.randint(4, (200, 1), generator=generator)
+    text = topic * 10 + torch.randint(10, (200, 12), generator=generator)
+    table = torch.randn(70, 16, generator=generator) * 0.02 + 0.01
+    counts = torch.bincount(text.flatten(), minlength=45)
+    result = graph_partition(table, counts, list(text), seeded(), parts=4)
+    rows = table_of(result, table)[:40]
+    assert statuses(result) == {"made": 40, "drawn": 5}
+    assert float(rows.std()) == pytest.approx(0.02, rel=0.1)
+    centres = rows.view(4, 10, 16).mean(1)
+    assert torch.equal(torch.cdist(rows, centres).argmin(1), torch.arange(40) // 10)
+    assert torch.equal(table_of(graph_partition(table, counts, list(text), seeded(), parts=4), table)[:40], rows)
+
+
+def test_a_text_without_neighbours_is_no_graph():
+    with pytest.raises(MethodError, match="so that there is no graph"):
+        graph_partition(torch.randn(5, 3), torch.tensor([1, 1]), [torch.tensor([0]), torch.tensor([1])], seeded())

@@ -3,10 +3,13 @@
     X_ij = sum over pairs within the window of 1 / distance
     loss = sum_ij min(1, (X_ij / x_max)^(3/4)) (w_i . c_j + a_i + b_j - log X_ij)^2,   vector_i = w_i + c_i
 
-The published program takes one pair at a time, with AdaGrad; here every step takes a share of all pairs at once, with
-the same AdaGrad (rate 0.05, sums of squares from 1 on) and the same start (uniform within 1 / (2 dim)). So single numbers
-differ from the program's, neighbourhoods hardly do. Window 15, at least 5 occurrences, x_max 10, 300 dimensions and 15
-rounds are what TokAlign trains with; 50 rounds are what the program's authors take for small texts.
+The published program takes one pair at a time; here every step takes a share of all pairs at once, with AdaGrad from
+squares of 1 and from the same start (uniform within 1 / (2 dim)). So single numbers differ from the program's, while
+neighbourhoods hardly do. The program's rate of 0.05 also enters its sums of squares, and its steps are as many as the
+pairs, so that it cannot be taken over: on a chain of 150 tokens and 30,000 words the loss after 15 rounds is 0.120 by a
+copy of the program, 0.191 here at 0.05, and 0.100 at 0.2, the default. Window 15, at least 5 occurrences, x_max 10, 300
+dimensions and 15 rounds are what TokAlign trains with. 200,000 words of 4,000 tokens take 0.5 s a round at 50
+dimensions and 1.5 s at 300, on one core.
 """
 
 from collections.abc import Sequence
@@ -70,8 +73,8 @@ def glove(
     min_count: int = 5,
     x_max: float = 10.0,
     iterations: int = 15,
-    rate: float = 0.05,
-    batches: int = 16,
+    rate: float = 0.2,
+    batches: int = 32,
 ) -> Tensor:
     """Return a vector for each token; rows of zeros for what occurs too seldom.
 
@@ -85,7 +88,7 @@ def glove(
         x_max: pairs from this weight on count in full.
         iterations: how often every pair is seen.
         rate: AdaGrad's.
-        batches: into how many steps a round is cut; at most one for every thousand pairs.
+        batches: into how many steps a round is cut; at most one for every fifty pairs.
     """
     vectors = torch.zeros(size, dim)
     ids = [part.long() for part in text]
@@ -101,7 +104,7 @@ def glove(
         return vectors
     # A token and its context share one table each: rows 0 to n are words, n to 2 n are contexts; the last is the bias.
     tables = (torch.rand((2, len(kept), dim + 1), generator=generator) - 0.5) / dim
-    steps = _cut(pairs, max(1, min(batches, len(pairs.rows) // 1000)), len(kept), x_max, generator)
+    steps = _cut(pairs, max(1, min(batches, len(pairs.rows) // 50)), len(kept), x_max, generator)
     squares = torch.ones_like(tables)
     for _ in range(iterations):
         for step in torch.randperm(len(steps), generator=generator).tolist():
@@ -157,7 +160,6 @@ def _descend(tables: Tensor, squares: Tensor, step: _Step, rate: float) -> None:
             _sum_rows(partners[1], step.rows[step.by_column], step.column_starts, errors[step.by_column]),
         )
     )
-    # The program divides before it adds to the squares; with the pairs of a whole step together that blows up.
     squares += gradients.square()
     tables -= rate * gradients / squares.sqrt()
 

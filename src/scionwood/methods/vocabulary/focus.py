@@ -1,0 +1,70 @@
+"""FOCUS: new tokens are mixed from shared ones near them in the text (Dobler & de Melo, 2023, arXiv:2305.14481).
+
+    shared tokens: e_t = e_overlap(t);   others: w = sparsemax(cos(v_t, v_anchors)), e_t = sum_a w_a e_overlap(a)
+
+The vectors are of the target's tokens alone, trained on the target's text (the paper: fastText, 100 dimensions, three
+rounds, tokens seen ten times), so that nothing across languages is needed; the anchors are the shared tokens that have
+one. It helps where the vocabularies share much, as after specialising a multilingual model. It hurts with few anchors,
+and where similarities are flat: sparsemax has no temperature and then mixes many anchors to almost their mean.
+
+Beside the official package (deepfocus 1.0.1, entmax 1.3) on 100 tokens and 200 anchors the rows differ by 4.8e-7
+and sparsemax by 2.4e-7, in float32.
+"""
+
+import torch
+from torch import Tensor
+
+from scionwood.errors import MethodError
+from scionwood.methods.record import method
+from scionwood.methods.vocabulary.making import with_mixtures
+from scionwood.methods.vocabulary.neighbours import cosine_blocks, has_vector, sparsemax
+from scionwood.methods.vocabulary.rows import Rows
+
+__all__ = ["focus"]
+
+
+@method(unit="axis", resizes=("input", "output"), paper="2305.14481")
+def focus(
+    table: Tensor,
+    overlap: Tensor,
+    target_vectors: Tensor,
+    generator: torch.Generator,
+    anchors: Tensor | None = None,
+) -> Rows:
+    """Return copies of what is shared, and sparse mixtures of it.
+
+    Args:
+        table: the rows of the source's tokens, (Vs, d).
+        overlap: for each target token the source token with the same text, or -1.
+        target_vectors: (Vt, k), of the target's text alone.
+        generator: to draw from.
+        anchors: which shared tokens may be mixed from; where a tokenizer was extended, those of the language added.
+
+    Raises:
+        MethodError: no shared token has a vector.
+    """
+    known = has_vector(target_vectors)
+    usable = (overlap >= 0) & known
+    if anchors is not None:
+        usable &= anchors
+    bases = torch.nonzero(usable).flatten()
+    tokens = torch.nonzero((overlap < 0) & known).flatten()
+    if len(tokens) and not len(bases):
+        raise MethodError(
+            "No token that both vocabularies have has a vector, so that FOCUS has nothing to mix from.",
+            hint="Give more text, or use a method that does not need shared tokens, such as wechsel.",
+        )
+    parts = []
+    for _, cosines in cosine_blocks(target_vectors[tokens], target_vectors[bases]):
+        weights = sparsemax(cosines)
+        largest = int((weights > 0).sum(1).max())
+        parts.append(weights.topk(largest, dim=1))
+    width = max((part.values.shape[1] for part in parts), default=1)
+    weights, indices = table.new_zeros(len(tokens), width), torch.zeros((len(tokens), width), dtype=torch.long)
+    start = 0
+    for part in parts:
+        count, used = part.values.shape
+        weights[start : start + count, :used] = part.values
+        indices[start : start + count, :used] = overlap[bases[part.indices]]
+        start += count
+    return with_mixtures(table, overlap, tokens, indices, weights, generator)

@@ -1,0 +1,104 @@
+"""TokAlign: each token takes the row of the source token used alike, by GloVe (Li et al., 2025, arXiv:2506.03523).
+
+    r(t) = (cos(v_t, v_p) for each pivot p), in each space with its own vectors;   map(t) = argmax_s sim(r(t), r(s))
+    e_t = e_map(t);   tokens with the same text map to each other, and some of these are the pivots
+
+Both tokenizers cut one text; each cut trains its own GloVe vectors, and cosines to shared tokens can be compared though
+the spaces cannot. It helps where little else is known of the target. It hurts for what the text seldom has.
+
+The paper and its code take the plain product of the r for their similarity. Real vectors share a direction, and then
+tokens near everything win: with one added, the product maps one token of 400 right, the cosine of the r all of them. So
+the cosine is the default here and ``similarity="dot"`` is theirs. The map is called one to one, but many tokens may take
+one row. ``replace`` spoils a share of the map, as the official option does for its control. Training goes in two
+stages: ``scionwood.train.vocabulary.TOKALIGN_STAGES``.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from scionwood.errors import MethodError
+from scionwood.methods.record import Finite, method
+from scionwood.methods.vocabulary.making import with_mixtures
+from scionwood.methods.vocabulary.neighbours import BLOCK, has_vector, unit_rows
+from scionwood.methods.vocabulary.rows import Rows
+
+__all__ = ["align", "tokalign"]
+
+
+@method(unit="axis", resizes=("input", "output"), paper="2506.03523")
+def tokalign(
+    table: Tensor,
+    overlap: Tensor,
+    source_vectors: Tensor,
+    target_vectors: Tensor,
+    generator: torch.Generator,
+    *,
+    pivots: Annotated[int, Finite(at_least=1)] = 300,
+    similarity: Literal["cosine", "dot"] = "cosine",
+    replace: Annotated[float, Finite(at_least=0, at_most=1)] = 0.0,
+) -> Rows:
+    """Return for each target token the row of one source token; of any one where it has no vector.
+
+    Args:
+        table: the rows of the source's tokens, (Vs, d).
+        overlap: for each target token the source token with the same text, or -1.
+        source_vectors: (Vs, k), of one text cut by the source's tokenizer.
+        target_vectors: (Vt, m), of the same text cut by the target's.
+        generator: to draw from.
+        pivots: how many shared tokens the others are compared to.
+        similarity: between the lists of cosines; dot is the paper's.
+        replace: the share of the map that is replaced by tokens at random.
+
+    Raises:
+        MethodError: no token with a vector in both spaces has the same text.
+    """
+    chosen = align(overlap, source_vectors, target_vectors, generator, pivots=pivots, similarity=similarity)
+    anywhere = torch.randint(len(table), (len(overlap),), generator=generator)
+    chosen = torch.where(chosen < 0, anywhere, chosen)
+    spoiled = torch.rand(len(overlap), generator=generator) < replace
+    elsewhere = torch.randint(len(table), (len(overlap),), generator=generator)
+    copied = torch.where(spoiled, torch.full_like(overlap, -1), overlap)
+    tokens = torch.nonzero(copied < 0).flatten()
+    chosen = torch.where(spoiled, elsewhere, chosen)[tokens][:, None]
+    return with_mixtures(table, copied, tokens, chosen, torch.ones(chosen.shape), generator)
+
+
+def align(
+    overlap: Tensor,
+    source_vectors: Tensor,
+    target_vectors: Tensor,
+    generator: torch.Generator,
+    *,
+    pivots: int = 300,
+    similarity: Literal["cosine", "dot"] = "cosine",
+) -> Tensor:
+    """Return for each target token the source token used alike, or -1 where it has no vector.
+
+    Raises:
+        MethodError: no token with a vector in both spaces has the same text.
+    """
+    known, known_source = has_vector(target_vectors), has_vector(source_vectors)
+    shared = torch.nonzero((overlap >= 0) & known).flatten()
+    shared = shared[known_source[overlap[shared]]]
+    tokens = torch.nonzero((overlap < 0) & known).flatten()
+    chosen = overlap.clone()
+    if not len(tokens):
+        return chosen
+    if not len(shared):
+        raise MethodError(
+            "No token that both vocabularies have has a vector in both, so that nothing can be compared.",
+            hint="Give more text, or a target vocabulary that shares tokens with the source.",
+        )
+    picked = shared[torch.randperm(len(shared), generator=generator)[:pivots]]
+    candidates = torch.nonzero(known_source).flatten()
+    relative_source = unit_rows(source_vectors[candidates]) @ unit_rows(source_vectors[overlap[picked]]).T
+    relative_target = unit_rows(target_vectors[tokens]) @ unit_rows(target_vectors[picked]).T
+    if similarity == "cosine":  # the length of the query does not change which is nearest
+        relative_source = unit_rows(relative_source)
+    step = max(1, BLOCK // len(candidates))
+    for start in range(0, len(tokens), step):
+        nearest = (relative_target[start : start + step] @ relative_source.T).argmax(1)
+        chosen[tokens[start : start + step]] = candidates[nearest]
+    return chosen

@@ -1,0 +1,90 @@
+"""WECHSEL: tokens become mixtures of source tokens that mean the same (Minixhofer et al., 2022, arXiv:2112.06598).
+
+    s_j = cos(v_target, R v_source_j),   e_target = sum over the ten nearest of softmax(s / 0.1)_j e_j
+
+R is the rotation that takes the source's word vectors to the target's (orthogonal Procrustes over a dictionary); vectors
+that share a space need none. It helps where the languages differ and share few tokens: nothing is copied for its text
+alone, except special tokens. It hurts where tokens are shared, code and names above all: use OFA or FOCUS, or
+``copy_overlap``. Tokens without a vector are drawn.
+
+Beside the official package (0.0.4) on 500 tokens of 50 dimensions the rows differ by 1.6e-15. Two things differ by
+design: source tokens without a vector are never neighbours (officially they have cosine 0 with everything), and
+the mixture is the same for every table.
+"""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from scionwood.errors import MethodError
+from scionwood.methods.record import Finite, method
+from scionwood.methods.vocabulary.making import with_mixtures
+from scionwood.methods.vocabulary.neighbours import has_vector, nearest_rows, rotation, softmax_weights
+from scionwood.methods.vocabulary.rows import Rows
+
+__all__ = ["neighbour_mixtures", "wechsel"]
+
+
+@method(unit="axis", resizes=("input", "output"), paper="2112.06598")
+def wechsel(
+    table: Tensor,
+    overlap: Tensor,
+    source_vectors: Tensor,
+    target_vectors: Tensor,
+    generator: torch.Generator,
+    special: Tensor | None = None,
+    dictionary: tuple[Tensor, Tensor] | None = None,
+    *,
+    neighbours: Annotated[int, Finite(at_least=1)] = 10,
+    temperature: Annotated[float, Finite(above=0)] = 0.1,
+    copy_overlap: bool = False,
+) -> Rows:
+    """Return mixtures of the nearest source tokens.
+
+    Args:
+        table: the rows of the source's tokens, (Vs, d).
+        overlap: for each target token the source token with the same text, or -1.
+        source_vectors: (Vs, k).
+        target_vectors: (Vt, k).
+        generator: to draw from.
+        special: whether each target token is a special one; these are copied.
+        dictionary: vectors of words of one meaning, in the source's space and in the target's.
+        neighbours: how many source tokens are mixed.
+        temperature: of the softmax; smaller leans on the nearest.
+        copy_overlap: copy tokens with the same text, as OFA and FOCUS do.
+
+    Raises:
+        MethodError: no source token has a vector, or the two spaces differ in width.
+    """
+    if dictionary is not None:
+        source_vectors = source_vectors @ rotation(*dictionary)
+    copied = overlap
+    if not copy_overlap:
+        kept = special if special is not None else torch.zeros_like(overlap, dtype=torch.bool)
+        copied = torch.where(kept, overlap, torch.full_like(overlap, -1))
+    tokens = torch.nonzero((copied < 0) & has_vector(target_vectors)).flatten()
+    indices, weights = neighbour_mixtures(
+        source_vectors, target_vectors[tokens], neighbours=neighbours, temperature=temperature
+    )
+    return with_mixtures(table, copied, tokens, indices, weights, generator)
+
+
+def neighbour_mixtures(
+    source_vectors: Tensor, queries: Tensor, *, neighbours: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return for each query the nearest source tokens, and weights that sum to 1.
+
+    Raises:
+        MethodError: no source token has a vector, or the two spaces differ in width.
+    """
+    if source_vectors.shape[1] != queries.shape[1]:
+        raise MethodError(
+            f"The source's vectors have {source_vectors.shape[1]} dimensions, the target's {queries.shape[1]}.",
+            hint="Both must lie in one space: take vectors trained together, or aligned ones of one size.",
+        )
+    known = torch.nonzero(has_vector(source_vectors)).flatten()
+    if not len(known):
+        raise MethodError("No source token has a vector, so that no target token has a neighbour.")
+    similarities, places = nearest_rows(queries, source_vectors[known], neighbours)
+    return known[places], softmax_weights(similarities, temperature)
