@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists, indices_in, template
 from scionwood.anatomy.flow.ancestry import Ancestry
+from scionwood.anatomy.flow.attentions import Attentions
 from scionwood.anatomy.flow.nodes import (
     ACTIVATIONS,
     CASTS,
@@ -24,7 +25,8 @@ from scionwood.anatomy.flow.nodes import (
     operation,
     shape_of,
 )
-from scionwood.anatomy.flow.records import Flow, Kind, Projection, Residual, Use
+from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
+from scionwood.anatomy.flow.views import moved, permuted
 
 __all__ = ["Follower"]
 
@@ -74,8 +76,7 @@ class Follower:
         self.layer_lists = self.lists
         self.first: dict[str, tuple[Kind, fx.Node, dict[str, Any]]] = {}
         self.residuals: list[Residual] = []
-        self.projections: dict[str, list[Projection]] = {}
-        self.outputs: dict[fx.Node, list[tuple[fx.Node, Tensor]]] = {}
+        self.attentions = Attentions()
         self.weight_of: dict[fx.Node, str] = {}
         self.ancestry = Ancestry(self.graph)
 
@@ -185,9 +186,9 @@ class Follower:
     def _move(self, node: fx.Node) -> _State:
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
-            return dataclasses.replace(state, order=_permuted(node, state.order))
+            return dataclasses.replace(state, order=permuted(node, state.order))
         merged = self._merge(node, [state])
-        return dataclasses.replace(merged, labels=_moved(node, state.labels))
+        return dataclasses.replace(merged, labels=moved(node, state.labels))
 
     def _cat(self, node: fx.Node) -> _State:
         """Parts laid end to end: a token or a table of the model's own may be one of them."""
@@ -294,7 +295,7 @@ class Follower:
         if isinstance(bias, fx.Node) and self.states[bias].parameter:
             self._use(self.states[bias].parameter, "bias", node, **told)
         if source.attended is not None and source.labels is not None:
-            self.outputs.setdefault(source.attended, []).append((node, source.labels))
+            self.attentions.read(source.attended, name, source.labels)
         return _State(weights=frozenset({node}), labels=self._labelled(node, facts))
 
     def _labelled(self, node: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
@@ -378,7 +379,7 @@ class Follower:
 
     def _attention(self, node: fx.Node) -> _State:
         query, key, value = node.args[:3]
-        self._attend(node, query, key, value)  # type: ignore[arg-type]
+        self._attend(node, query, key, value)
         return self._attended(node, value)  # type: ignore[arg-type]
 
     def _baddbmm(self, node: fx.Node) -> _State:
@@ -392,9 +393,17 @@ class Follower:
         states = self.states[left], self.states[right]
         if states[0].softmax and states[0].score is not None:
             query, key = states[0].score.args[:2]
-            self._attend(node, query, key, right)  # type: ignore[arg-type]
+            self._attend(node, query, key, right)
             return self._attended(node, right)
         return dataclasses.replace(self._merge(node, states), score=node, labels=None, reads="identity")
+
+    def _attend(self, node: fx.Node, *sides: Any) -> None:
+        labels = [self.states[side].labels for side in sides]
+        if all(isinstance(own, Tensor) for own in labels):
+            owners = {
+                number << 32: self.weight_of[at] for at, number in self.ancestry.number.items() if at in self.weight_of
+            }
+            self.attentions.add(node, labels, [(shape_of(side) or (1,))[-1] for side in sides], owners)
 
     def _attended(self, node: fx.Node, value: fx.Node) -> _State:
         labels = self.states[value].labels
@@ -405,40 +414,11 @@ class Follower:
             state.labels = torch.arange(heads * width).view(heads, 1, width).expand(shape)
         return state
 
-    def _attend(self, node: fx.Node, query: fx.Node, key: fx.Node, value: fx.Node) -> None:
-        rows: dict[str, tuple[fx.Node, Tensor]] = {}
-        for role, arg in (("query", query), ("key", key), ("value", value)):
-            labels = self.states[arg].labels
-            if labels is None:
-                return
-            found = torch.unique(labels)
-            owners = torch.unique(found >> 32)
-            if len(owners) != 1:
-                return
-            rows[role] = (self.ancestry.nodes[int(owners[0])], found & 0xFFFFFFFF)
-        widths = {"query": _width(query), "key": _width(query), "value": _width(value)}
-        heads = len(rows["query"][1]) // widths["query"]
-        kv_heads = max(len(rows["value"][1]) // widths["value"], 1)
-        for role, (at, own) in rows.items():
-            projection = Projection(role, heads, kv_heads, widths[role], node.name, own)  # type: ignore[arg-type]
-            self.projections.setdefault(self.weight_of[at], []).append(projection)
-
-    def _outputs(self) -> None:
-        for attention, found in self.outputs.items():
-            made = [p for own in self.projections.values() for p in own if p.attention == attention.name]
-            value = next((p for p in made if p.role == "value"), None)
-            if value is None:
-                continue
-            for node, labels in found:
-                rows = torch.unique(labels)
-                own = Projection("output", value.heads, value.kv_heads, value.width, attention.name, rows)
-                self.projections.setdefault(self.weight_of[node], []).append(own)
-
     # Putting it together.
 
     def _uses(self) -> Iterator[Use]:
-        self._outputs()
         branches, final, layers = self.ancestry.branches(self.residuals), self.ancestry.final(), self._layers()
+        projections = self.attentions.projections()
         ordered = sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]])
         for order, (name, (kind, node, facts)) in enumerate(ordered):
             block = self._block_of(name, self.layer_lists)
@@ -455,7 +435,7 @@ class Follower:
                 **{key: value for key, value in facts.items() if key != "writes"},
                 head=node in final and node not in branches,
                 branch=branches.get(node),
-                projections=tuple(self.projections.get(name, ())) if kind == "linear" else (),
+                projections=tuple(projections.get(name, ())) if kind == "linear" else (),
             )
 
     def _keep_layers(self) -> None:
@@ -505,10 +485,6 @@ _TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
 """x times this function of x: the activation function that it is a part of."""
 
 
-def _width(node: fx.Node) -> int:
-    return (shape_of(node) or (1,))[-1]
-
-
 def _alike(module: torch.nn.Module, path: str) -> bool:
     """Whether a list of blocks repeats one: parts of different kinds that are numbered are no layers."""
     return len({type(child) for child in module.get_submodule(path).children()}) == 1
@@ -530,41 +506,3 @@ def _same(left: _State, right: _State) -> bool:
     if left.labels is not None and right.labels is not None:
         return left.labels.shape == right.labels.shape and torch.equal(left.labels, right.labels)
     return left.weights == right.weights
-
-
-def _permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Which dimension of a parameter stands where after a view; nothing, where a view does more than permute."""
-    name = operation(node)
-    if order is None or name in CASTS:
-        return order
-    if len(order) != len(shape_of(node.all_input_nodes[0]) or ()):
-        return None  # dimensions of size one were added before
-    shape, given = shape_of(node), shape_of(node.all_input_nodes[0])
-    if shape == given and name in ("view", "reshape", "expand"):
-        return order
-    if name in ("t", "numpy_T"):
-        return order[::-1]
-    if name in ("transpose", "swapaxes", "swapdims"):
-        first, second = (int(dim) % len(order) for dim in node.args[1:3])  # type: ignore[arg-type]
-        swapped = list(order)
-        swapped[first], swapped[second] = swapped[second], swapped[first]
-        return tuple(swapped)
-    if name == "permute":
-        return tuple(order[dim] for dim in node.args[1])  # type: ignore[union-attr, index]
-    # Dimensions of size one come and go: a depthwise kernel without its one input is put back as it was.
-    if name in ("squeeze", "unsqueeze", "view", "reshape"):
-        return order
-    return None
-
-
-def _moved(node: fx.Node, labels: Any) -> Any:
-    """Do to the labels of rows what is done to the numbers."""
-    if labels is None or operation(node) in CASTS:
-        return labels
-    try:
-        if node.target is operator.getitem:
-            return labels[node.args[1]]
-        arguments = [labels if isinstance(arg, fx.Node) else arg for arg in node.args]
-        return node.target(*arguments, **node.kwargs)  # type: ignore[operator]
-    except (RuntimeError, TypeError, IndexError):
-        return None
