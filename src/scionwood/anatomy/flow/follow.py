@@ -26,43 +26,13 @@ from scionwood.anatomy.flow.nodes import (
     shape_of,
 )
 from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
+from scionwood.anatomy.flow.state import State, after_weight, same_source
 from scionwood.anatomy.flow.views import moved, permuted
 
 __all__ = ["Follower"]
 
 _LARGEST_LABELS = 2**24
 """The most labels that are followed through views, in numbers: 128 MB."""
-
-
-@dataclasses.dataclass
-class _State:
-    """What is known of one value of the graph.
-
-    Attributes:
-        parameter: the stored tensor that it is a view, a cast or a simple function of.
-        order: for a view that only permutes a parameter's dimensions, which stands where.
-        constant: it depends neither on the input nor on weights.
-        reads: the activation function that it is the result of.
-        summed: it comes from a residual sum, without a weight or a norm in between.
-        weights: the contractions that it is made of without another one in between.
-        attended: the attention that it is the result of.
-        score: the contraction of queries with keys that it is the softmax of, or will be.
-        softmax: it came out of a softmax.
-        statistic: a norm's own, which what it multiplies is normalised by.
-        labels: which row of which weight each number comes from.
-    """
-
-    parameter: str | None = None
-    order: tuple[int, ...] | None = None
-    constant: bool = False
-    reads: str = "identity"
-    summed: bool = False
-    weights: frozenset[fx.Node] = frozenset()
-    attended: fx.Node | None = None
-    score: fx.Node | None = None
-    softmax: bool = False
-    statistic: bool = False
-    labels: Any = None  # a tensor, or a list of them for what a split gives
 
 
 class Follower:
@@ -72,7 +42,7 @@ class Follower:
         self.model = model
         self.graph = model.program.graph
         self.lists = {path: size for path, size in block_lists(model.module).items() if _alike(model.module, path)}
-        self.states: dict[fx.Node, _State] = {}
+        self.states: dict[fx.Node, State] = {}
         self.layer_lists = self.lists
         self.first: dict[str, tuple[Kind, fx.Node, dict[str, Any]]] = {}
         self.residuals: list[Residual] = []
@@ -86,18 +56,18 @@ class Follower:
         for node in self.graph.nodes:
             self.ancestry.add(node)
             if node.op == "placeholder":
-                self.states[node] = names.get(node.name, _State(constant=True))
+                self.states[node] = names.get(node.name, State(constant=True))
             elif node.op == "call_function":
                 state = self.states[node] = self._call(node)
                 if not state.constant and not state.parameter:
                     self.ancestry.add_value(node)
             elif node.op == "get_attr":
-                self.states[node] = _State(constant=True)
+                self.states[node] = State(constant=True)
         self._take_the_rest(names)
         self._keep_layers()
         return Flow(tuple(self._uses()), tuple(self.residuals))
 
-    def _take_the_rest(self, names: Mapping[str, _State]) -> None:
+    def _take_the_rest(self, names: Mapping[str, State]) -> None:
         """Parameters used in a way that no rule has in mind are used all the same; running statistics are no parameters."""
         parameters = dict(self.model.module.named_parameters())
         for node in self.graph.nodes:
@@ -105,33 +75,33 @@ class Follower:
             if state is not None and state.parameter in parameters and node.users:
                 self._use(state.parameter, "other", min(node.users, key=self.ancestry.number.__getitem__))
 
-    def _placeholders(self) -> dict[str, _State]:
+    def _placeholders(self) -> dict[str, State]:
         stored = self.model.module.state_dict(keep_vars=True)
         kept: dict[int, str] = {}
         first = {name: kept.setdefault(id(tensor), name) for name, tensor in stored.items()}
-        found: dict[str, _State] = {}
+        found: dict[str, State] = {}
         for spec in self.model.program.graph_signature.input_specs:
             name, target = getattr(spec.arg, "name", ""), spec.target or ""
             if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and target in stored:
                 tensor = stored[target]
                 found[name] = (
-                    _State(parameter=first[target], order=tuple(range(tensor.dim())))
+                    State(parameter=first[target], order=tuple(range(tensor.dim())))
                     if tensor.is_floating_point()
-                    else _State(constant=True)
+                    else State(constant=True)
                 )
             elif spec.kind == InputKind.USER_INPUT:
-                found[name] = _State(reads="input")
+                found[name] = State(reads="input")
         return found
 
     # One operation.
 
-    def _call(self, node: fx.Node) -> _State:
+    def _call(self, node: fx.Node) -> State:
         name = operation(node)
         given = [self.states[arg] for arg in node.all_input_nodes if arg in self.states]
         if given and all(state.constant for state in given):
-            return _State(constant=True)
+            return State(constant=True)
         if not given:
-            return _State(constant=True)
+            return State(constant=True)
         if name in _RULES:
             return _RULES[name](self, node)
         if name in NORMS:
@@ -144,7 +114,7 @@ class Follower:
             same = set(parameters)
             if len(same) == 1:  # a simple function of one parameter: exp(A), 1 + w
                 order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *CASTS) else None
-                return _State(parameter=parameters[0], order=order)
+                return State(parameter=parameters[0], order=order)
         if name in ("add", "sub", "rsub"):
             return self._add(node)
         if name in ("mul", "div"):
@@ -153,7 +123,7 @@ class Follower:
             self._use(state.parameter, "other", node)
         active = [(arg, state) for arg, state in live if not state.parameter]
         if not active:
-            return _State()
+            return State()
         main = active[0][1]
         merged = self._merge(node, [state for _, state in active])
         if name in ACTIVATIONS:
@@ -164,15 +134,15 @@ class Follower:
             return dataclasses.replace(merged, statistic=True)
         return merged
 
-    def _merge(self, node: fx.Node, states: Sequence[_State]) -> _State:
+    def _merge(self, node: fx.Node, states: Sequence[State]) -> State:
         """What is known of something made of several values without a weight."""
         if not states:
-            return _State()
+            return State()
         labelled = [state.labels for state in states if isinstance(state.labels, Tensor)]
         shape = shape_of(node)
         labels = next((own for own in labelled if shape is not None and tuple(own.shape) == shape), None)
         reads = {state.reads for state in states}
-        return _State(
+        return State(
             reads=reads.pop() if len(reads) == 1 else "identity",
             summed=any(state.summed for state in states),
             weights=frozenset().union(*(state.weights for state in states)),
@@ -183,14 +153,14 @@ class Follower:
             labels=labels,
         )
 
-    def _move(self, node: fx.Node) -> _State:
+    def _move(self, node: fx.Node) -> State:
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
             return dataclasses.replace(state, order=permuted(node, state.order))
         merged = self._merge(node, [state])
         return dataclasses.replace(merged, labels=moved(node, state.labels))
 
-    def _cat(self, node: fx.Node) -> _State:
+    def _cat(self, node: fx.Node) -> State:
         """Parts laid end to end: a token or a table of the model's own may be one of them."""
         parts = [arg for arg in node.all_input_nodes if not self.states[arg].constant]
         for part in parts:
@@ -205,31 +175,31 @@ class Follower:
             merged.labels = torch.cat(listed, dim) if node.target is torch.ops.aten.cat.default else merged.labels  # type: ignore[arg-type]
         return merged
 
-    def _index(self, node: fx.Node) -> _State:
+    def _index(self, node: fx.Node) -> State:
         """Rows of a table, of relative positions say."""
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
             constant = all(self.states[arg].constant for arg in node.all_input_nodes[1:])
             self._use(state.parameter, "table" if constant else "embedding", node)
-            return _State()
+            return State()
         return self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
 
-    def _embedding(self, node: fx.Node) -> _State:
+    def _embedding(self, node: fx.Node) -> State:
         table, index = self.states[node.args[0]], self.states[node.args[1]]  # type: ignore[index]
         if table.parameter is None:
-            return _State()
+            return State()
         self._use(table.parameter, "table" if index.constant else "embedding", node)
-        return _State(reads="identity")
+        return State(reads="identity")
 
     # Sums and products.
 
-    def _add(self, node: fx.Node) -> _State:
+    def _add(self, node: fx.Node) -> State:
         live = [arg for arg in node.all_input_nodes if not self.states[arg].constant]
         active = [arg for arg in live if not self.states[arg].parameter]
         for arg in live:
             name = self.states[arg].parameter
             if name:
-                alone = len(active) == 1 and _after_weight(active[0], self.states) and _rank_one(self.model, name)
+                alone = len(active) == 1 and after_weight(active[0], self.states) and _rank_one(self.model, name)
                 self._use(name, "bias" if alone else "table", node)
         states = [self.states[arg] for arg in active]
         merged = self._merge(node, states)
@@ -239,10 +209,10 @@ class Follower:
         residual = self.ancestry.residual(node, left, right, self._block(node))
         if residual is not None:
             self.residuals.append(residual)
-            return _State(summed=True, weights=merged.weights)
+            return State(summed=True, weights=merged.weights)
         return merged
 
-    def _multiply(self, node: fx.Node) -> _State:
+    def _multiply(self, node: fx.Node) -> State:
         live = [arg for arg in node.all_input_nodes if not self.states[arg].constant]
         active = [arg for arg in live if not self.states[arg].parameter]
         for arg in live:
@@ -258,12 +228,14 @@ class Follower:
             return dataclasses.replace(plain[0], reads="identity", summed=False)
         activated = [state.reads for state in states if state.reads not in ("identity", "input")]
         if len(activated) == 1:
-            merged.reads = _TAKEN_APART.get(activated[0], activated[0]) if _same(*states) else f"gated {activated[0]}"
+            merged.reads = (
+                _TAKEN_APART.get(activated[0], activated[0]) if same_source(*states) else f"gated {activated[0]}"
+            )
         return merged
 
     # Norms.
 
-    def _normalise(self, node: fx.Node, name: str) -> _State:
+    def _normalise(self, node: fx.Node, name: str) -> State:
         arguments = arguments_of(node)
         kinds: dict[str, Kind] = {"weight": "gain", "bias": "bias"}
         for key, kind in kinds.items():
@@ -282,7 +254,7 @@ class Follower:
         if known is None or (known[0] == "other" and kind != "other"):
             self.first[name] = (kind, node, facts)
 
-    def _weigh(self, node: fx.Node, weight: fx.Node, given: fx.Node, kind: Kind, bias: Any, **facts: Any) -> _State:
+    def _weigh(self, node: fx.Node, weight: fx.Node, given: fx.Node, kind: Kind, bias: Any, **facts: Any) -> State:
         name = self.states[weight].parameter
         source = self.states[given]
         assert name is not None
@@ -296,7 +268,7 @@ class Follower:
             self._use(self.states[bias].parameter, "bias", node, **told)
         if source.attended is not None and source.labels is not None:
             self.attentions.read(source.attended, name, source.labels)
-        return _State(weights=frozenset({node}), labels=self._labelled(node, facts))
+        return State(weights=frozenset({node}), labels=self._labelled(node, facts))
 
     def _labelled(self, node: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
         shape = shape_of(node)
@@ -306,7 +278,7 @@ class Follower:
         row = torch.arange(shape[place]) + (self.ancestry.number[node] << 32)
         return row.view([-1 if dim == place else 1 for dim in range(len(shape))]).expand(shape)
 
-    def _linear(self, node: fx.Node) -> _State:
+    def _linear(self, node: fx.Node) -> State:
         given, weight = node.args[0], node.args[1]
         bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
         assert isinstance(given, fx.Node)
@@ -316,7 +288,7 @@ class Follower:
         transposed = self.states[weight].order == (1, 0)
         return self._weigh(node, weight, given, "linear", bias, transposed=transposed)
 
-    def _addmm(self, node: fx.Node) -> _State:
+    def _addmm(self, node: fx.Node) -> State:
         bias, given, weight = node.args[:3]
         assert isinstance(given, fx.Node)
         assert isinstance(weight, fx.Node)
@@ -324,7 +296,7 @@ class Follower:
             return self._contract(node, given, weight)
         return self._weigh(node, weight, given, "linear", bias, transposed=self.states[weight].order == (0, 1))
 
-    def _matmul(self, node: fx.Node) -> _State:
+    def _matmul(self, node: fx.Node) -> State:
         left, right = node.args[0], node.args[1]
         assert isinstance(left, fx.Node)
         assert isinstance(right, fx.Node)
@@ -340,7 +312,7 @@ class Follower:
             return self._weigh(node, left, right, "linear", None, transposed=transposed, stacked=stacked, writes=-2)
         return self._contract(node, left, right)
 
-    def _grouped(self, node: fx.Node) -> _State:
+    def _grouped(self, node: fx.Node) -> State:
         given, weight = node.args[0], node.args[1]
         assert isinstance(given, fx.Node)
         assert isinstance(weight, fx.Node)
@@ -350,7 +322,7 @@ class Follower:
         transposed = order is not None and order[-2:] == tuple(sorted(order[-2:]))
         return self._weigh(node, weight, given, "linear", None, transposed=transposed, stacked=True)
 
-    def _einsum(self, node: fx.Node) -> _State:
+    def _einsum(self, node: fx.Node) -> State:
         operands = [arg for arg in node.all_input_nodes if not self.states[arg].constant]
         parameters = [arg for arg in operands if self.states[arg].parameter]
         active = [arg for arg in operands if arg not in parameters]
@@ -364,7 +336,7 @@ class Follower:
             self._use(self.states[arg].parameter, "other", node)
         return self._merge(node, [self.states[arg] for arg in active])
 
-    def _convolve(self, node: fx.Node) -> _State:
+    def _convolve(self, node: fx.Node) -> State:
         arguments = arguments_of(node)
         given, weight = arguments["input"], arguments["weight"]
         if not self.states[weight].parameter:
@@ -377,18 +349,18 @@ class Follower:
 
     # Attentions.
 
-    def _attention(self, node: fx.Node) -> _State:
+    def _attention(self, node: fx.Node) -> State:
         query, key, value = node.args[:3]
         self._attend(node, query, key, value)
         return self._attended(node, value)  # type: ignore[arg-type]
 
-    def _baddbmm(self, node: fx.Node) -> _State:
+    def _baddbmm(self, node: fx.Node) -> State:
         _, left, right = node.args[:3]
         assert isinstance(left, fx.Node)
         assert isinstance(right, fx.Node)
         return self._contract(node, left, right)
 
-    def _contract(self, node: fx.Node, left: fx.Node, right: fx.Node) -> _State:
+    def _contract(self, node: fx.Node, left: fx.Node, right: fx.Node) -> State:
         """Two activations: the scores of an attention, or what it gives."""
         states = self.states[left], self.states[right]
         if states[0].softmax and states[0].score is not None:
@@ -405,10 +377,10 @@ class Follower:
             }
             self.attentions.add(node, labels, [(shape_of(side) or (1,))[-1] for side in sides], owners)
 
-    def _attended(self, node: fx.Node, value: fx.Node) -> _State:
+    def _attended(self, node: fx.Node, value: fx.Node) -> State:
         labels = self.states[value].labels
         shape = shape_of(node)
-        state = _State(weights=self.states[value].weights, attended=node)
+        state = State(weights=self.states[value].weights, attended=node)
         if labels is not None and shape is not None and len(shape) > 2:
             heads, width = shape[-3], shape[-1]
             state.labels = torch.arange(heads * width).view(heads, 1, width).expand(shape)
@@ -464,7 +436,7 @@ class Follower:
         return self._block_of(f"{module_path(node)}.", self.lists)
 
 
-_RULES: dict[str, Callable[[Follower, fx.Node], _State]] = {
+_RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     **dict.fromkeys(("cat", "stack"), Follower._cat),
     "embedding": Follower._embedding,
     "linear": Follower._linear,
@@ -490,19 +462,5 @@ def _alike(module: torch.nn.Module, path: str) -> bool:
     return len({type(child) for child in module.get_submodule(path).children()}) == 1
 
 
-def _after_weight(node: fx.Node, states: Mapping[fx.Node, _State]) -> bool:
-    """Whether a value is the result of a contraction with a weight, but for views: what is added to it is a bias."""
-    while node.op == "call_function" and operation(node) in VIEWS | CASTS and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return node in states[node].weights
-
-
 def _rank_one(model: Model, name: str) -> bool:
     return sum(size > 1 for size in model.module.state_dict(keep_vars=True)[name].shape) <= 1
-
-
-def _same(left: _State, right: _State) -> bool:
-    """Whether two values are functions of one: of the same rows of the same weights."""
-    if left.labels is not None and right.labels is not None:
-        return left.labels.shape == right.labels.shape and torch.equal(left.labels, right.labels)
-    return left.weights == right.weights

@@ -1,0 +1,59 @@
+"""What is known of one value of a graph while it is followed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from scionwood.anatomy.flow.nodes import CASTS, VIEWS, operation
+
+__all__ = ["State", "after_weight", "same_source"]
+
+
+@dataclasses.dataclass
+class State:
+    """What is known of one value of the graph.
+
+    Attributes:
+        parameter: the stored tensor that it is a view, a cast or a simple function of.
+        order: for a view that only permutes a parameter's dimensions, which stands where.
+        constant: it depends neither on the input nor on weights.
+        reads: the activation function that it is the result of.
+        summed: it comes from a residual sum, without a weight or a norm in between.
+        weights: the contractions that it is made of without another one in between.
+        attended: the attention that it is the result of.
+        score: the contraction of queries with keys that it is the softmax of, or will be.
+        softmax: it came out of a softmax.
+        statistic: a norm's own, which what it multiplies is normalised by.
+        labels: which row of which weight each number comes from.
+    """
+
+    parameter: str | None = None
+    order: tuple[int, ...] | None = None
+    constant: bool = False
+    reads: str = "identity"
+    summed: bool = False
+    weights: frozenset[fx.Node] = frozenset()
+    attended: fx.Node | None = None
+    score: fx.Node | None = None
+    softmax: bool = False
+    statistic: bool = False
+    labels: Any = None  # a tensor, or a list of them for what a split gives
+
+
+def after_weight(node: fx.Node, states: Mapping[fx.Node, State]) -> bool:
+    """Whether a value is the result of a contraction with a weight, but for views: what is added to it is a bias."""
+    while node.op == "call_function" and operation(node) in VIEWS | CASTS and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node in states[node].weights
+
+
+def same_source(left: State, right: State) -> bool:
+    """Whether two values are functions of one: of the same rows of the same weights."""
+    if left.labels is not None and right.labels is not None:
+        return left.labels.shape == right.labels.shape and torch.equal(left.labels, right.labels)
+    return left.weights == right.weights
