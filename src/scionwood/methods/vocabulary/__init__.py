@@ -15,7 +15,19 @@ The contract with the verb, which knows tokenizers, corpora and tensors, while a
      OFA: cosine neighbours) or in two (TokAlign); rows of zeros where a token has none;
    * ``counts_of_tokens``: how often each target token occurs in the text; LongTensor (Vt,);
    * ``text``: the token ids of the text by the target's tokenizer, one LongTensor after another;
-   * ``generator``: a ``torch.Generator`` keyed by the seed and the method, so that all tables get the same mixture.
+   * ``generator``: a ``torch.Generator`` keyed by the seed and the method, so that all tables get the same mixture;
+   * ``special``: whether each target token is a special one; BoolTensor (Vt,). WECHSEL copies these alone;
+   * ``anchors``: which shared tokens may be mixed from; BoolTensor (Vt,). FOCUS, where a tokenizer was extended;
+   * ``dictionary``: vectors of words of one meaning, (n, k) of the source's space and (n, k) of the target's, by which
+     WECHSEL turns the one into the other;
+   * ``word_vectors``, ``source_words``, ``target_words``: static vectors of words (words, k), and for each token which of
+     them it occurs in, as a list of LongTensors (HyperOFA; ``ofa.mean_of_words`` makes vectors of tokens of them);
+   * ``tables``, ``role``: the rows of the input embedding and of the head, or of one where they are tied, and which of
+     ``input``, ``output`` and ``bias`` the table is: CW2V learns the mixtures of both tables together;
+   * ``units``, ``frames``: features of speech (frames, F), and for each frame the target token that it belongs to.
+
+   Vectors of tokens that nobody has trained come from ``glove.glove(text, size, generator)``, by the ids of one tokenizer:
+   FOCUS needs those of the target's text alone, TokAlign those of one text cut by either tokenizer.
 
 3. It gives back ``rows.Rows``: for each target token a mixture of source rows (indices and weights), or rows of its own;
    with what was done for each token (``copied``, ``mixed``, ``drawn``), which the ledger and the report count. Mixtures

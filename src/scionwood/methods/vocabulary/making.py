@@ -41,7 +41,7 @@ def with_mixtures(
         weights=all_weights,
         status=status,
         tokens=left,
-        values=drawn_rows(table, len(overlap), generator)[left] if len(left) else None,
+        values=drawn_rows(table, len(left), generator) if len(left) else None,
     )
 
 
@@ -61,7 +61,7 @@ def with_rows(
     Args:
         table: the rows of the source's tokens, or their coordinates where there are primitives.
         overlap: for each target token the source token to copy, or -1.
-        tokens: those with rows of their own.
+        tokens: those with rows of their own; none that is copied.
         rows: these, as wide as the table.
         generator: to draw from.
         status: of the rows given.
@@ -69,21 +69,25 @@ def with_rows(
         primitives: what all rows are multiplied by in the end; what is copied loses some too, and counts as made.
     """
     told = _status(overlap, tokens, status)
-    made = drawn_rows(table if statistics is None else statistics, len(overlap), generator)
-    made[tokens] = rows.to(made.dtype)
-    copied = overlap >= 0
     if primitives is not None:
-        made[copied] = table[overlap[copied]].to(made.dtype)
-        made = made @ primitives.to(made.dtype)
         told[told != DRAWN] = MADE
-    weights = (told == COPIED).float()[:, None]
-    left = torch.nonzero(told != COPIED).flatten()
+    own = torch.nonzero(told != COPIED).flatten()
+    place = torch.full(overlap.shape, -1)
+    place[own] = torch.arange(len(own))
+    values = torch.empty(len(own), table.shape[1])
+    values[place[tokens]] = rows.to(values.dtype)
+    fresh = told[own] == DRAWN
+    values[fresh] = drawn_rows(table if statistics is None else statistics, int(fresh.sum()), generator)
+    if primitives is not None:
+        copied = torch.nonzero(overlap >= 0).flatten()
+        values[place[copied]] = table[overlap[copied]].to(values.dtype)
+        values = values @ primitives.to(values.dtype)
     return Rows(
         indices=overlap.clamp(min=0)[:, None],
-        weights=weights,
+        weights=(told == COPIED).float()[:, None],
         status=told,
-        tokens=left,
-        values=made[left] if len(left) else None,
+        tokens=own,
+        values=values if len(own) else None,
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_mixtures, with_rows
 from scionwood.methods.vocabulary.neighbours import has_vector
-from scionwood.methods.vocabulary.rows import Rows
+from scionwood.methods.vocabulary.rows import Rows, of_mixtures
 from scionwood.methods.vocabulary.wechsel import neighbour_mixtures
 
 __all__ = ["factors", "mean_of_words", "ofa"]
@@ -62,7 +62,7 @@ def ofa(
     if rank is None or rank >= table.shape[1]:
         return with_mixtures(table, overlap, tokens, indices, weights, generator)
     coordinates, primitives = factors(table, rank)
-    mixed = torch.einsum("tk,tkd->td", weights.to(coordinates.dtype), coordinates[indices])
+    mixed = of_mixtures(indices, weights).apply(coordinates)
     return with_rows(coordinates, overlap, tokens, mixed, generator, primitives=primitives)
 
 
