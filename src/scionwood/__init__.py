@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         SymmetryError,
     )
     from scionwood.verbs.adapter import apply_adapter
+    from scionwood.verbs.grow import grow
+    from scionwood.verbs.initialize import initialize
     from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
     from scionwood.verbs.stack import stack
@@ -50,6 +52,8 @@ __all__ = [
     "anatomy",
     "apply_adapter",
     "digest",
+    "grow",
+    "initialize",
     "lineage",
     "merge",
     "open",
@@ -63,6 +67,8 @@ _HOMES = {
     "Checkpoint": "scionwood.checkpoint",
     "apply_adapter": "scionwood.verbs.adapter",
     "digest": "scionwood.checkpoint",
+    "grow": "scionwood.verbs.grow",
+    "initialize": "scionwood.verbs.initialize",
     "lineage": "scionwood.checkpoint",
     "merge": "scionwood.verbs.merge",
     "open": "scionwood.checkpoint",

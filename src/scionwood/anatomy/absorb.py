@@ -210,7 +210,7 @@ class Absorber:
     def _takes(
         self, roots: Collection[fx.Node], alpha: float, users: Collection[fx.Node] | None, sharing: str
     ) -> list[_Take]:
-        marked: dict[fx.Node, tuple[float, Mask]] = {root: (alpha, None) for root in roots}
+        marked: dict[fx.Node, tuple[float, Mask]] = dict.fromkeys(roots, (alpha, None))
         edges: set[tuple[fx.Node, fx.Node]] = set()
         takes: list[_Take] = []
         waiting = [-self.number[root] for root in marked]
@@ -265,19 +265,15 @@ class Absorber:
                     reached = self._forward(node, user, mask)
                     if reached is not None and torch.equal(reached, _full(user) if own is None else own):
                         continue
-                elif mask is not None and base_name(user) in _BIJECTIVE | _PARTIAL:
-                    if self._untouched(node, user, mask):
-                        continue
+                elif mask is not None and self._untouched(node, user, mask):
+                    continue
                 raise AbsorbError(f"{_told(node)} is also used by {_told(user)}")
 
     def _untouched(self, node: fx.Node, user: fx.Node, mask: Tensor) -> bool:
+        """Whether a view sees nothing of what is meant."""
+        if base_name(user) not in _BIJECTIVE | _PARTIAL or base_name(user) in _SPLITS:
+            return False
         reached = self._forward(node, user, mask)
-        if isinstance(reached, (list, tuple)):
-            return all(
-                not bool(reached[other.args[1]].any())
-                for other in user.users
-                if base_name(other) == "getitem"
-            )
         return reached is not None and not bool(reached.any())
 
     def _check_other_uses(
@@ -413,9 +409,7 @@ class Absorber:
         if name in _MULTIPLY | _DIVIDE | _ADD:
             return own.expand(_shape(user)) if own.dim() <= len(_shape(user)) else None
         if name in _JOIN:
-            pieces = [
-                own if piece is node else torch.zeros(_shape(piece), dtype=torch.bool) for piece in user.args[0]
-            ]  # type: ignore[union-attr]
+            pieces = [own if piece is node else torch.zeros(_shape(piece), dtype=torch.bool) for piece in user.args[0]]  # type: ignore[union-attr]
             return user.target(pieces, *user.args[1:], **user.kwargs)  # type: ignore[operator]
         return None
 
@@ -529,9 +523,7 @@ class Absorber:
         bias = None
         if base_name(node) != "rms_norm":
             bias = node.args[first + 1] if len(node.args) > first + 1 else None
-        return [
-            take for given in (node.args[first], bias) for take in self._bias(node, given, alpha, along)
-        ]
+        return [take for given in (node.args[first], bias) for take in self._bias(node, given, alpha, along)]
 
     def _bias(self, node: fx.Node, bias: Any, alpha: float, rows: Mask) -> Iterator[_Take]:
         if bias is None:

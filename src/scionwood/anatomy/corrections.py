@@ -22,12 +22,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
-from scionwood.anatomy.absorb import AbsorbError, Absorber, Correction, base_name
+from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction, base_name
 from scionwood.anatomy.build import Model
-from scionwood.anatomy.depth import indices_in, through
+from scionwood.anatomy.depth import through
 from scionwood.anatomy.flow import flow
 from scionwood.anatomy.match import Match
 
@@ -183,9 +182,11 @@ class _Corrector:
             if own and isinstance(given, fx.Node) and base_name(_bare(given)) not in ("layer_norm", "select"):
                 self.failures.append(f"{_path(node)}: {name} reads channels that are the mean of others")
             if base_name(node) in _CONVOLUTIONS and not own:
-                axes = {axis for axis in self.match.target.leaves(anatomy.dims[0])} & set(self.means)
+                axes = set(self.match.target.leaves(anatomy.dims[0])) & set(self.means)
                 if axes and anatomy.shape[1] == 1:
-                    self.failures.append(f"{_path(node)}: {name} convolves each channel by itself, the mean of others, too")
+                    self.failures.append(
+                        f"{_path(node)}: {name} convolves each channel by itself, the mean of others, too"
+                    )
         elif base_name(node) == "layer_norm":
             mine, old = (math.prod(own.args[1]) for own in (node, theirs))  # type: ignore[arg-type]
             if mine != old:
@@ -204,7 +205,9 @@ class _Corrector:
                         self.failures.append(f"{_path(node)}: {found[0]} scales channels that are the mean of others")
         elif base_name(node) == "batch_norm":
             found = self.absorber.parameter_of(node.args[1]) if isinstance(node.args[1], fx.Node) else None
-            if found and any(axis in self.means for axis in self.match.target.leaves(self.match.target.tensors[found[0]].dims[0])):
+            if found and any(
+                axis in self.means for axis in self.match.target.leaves(self.match.target.tensors[found[0]].dims[0])
+            ):
                 self.failures.append(f"{_path(node)}: a batch norm treats the mean of channels by itself")
 
     def _convolved(self, node: fx.Node) -> str | None:
@@ -255,7 +258,9 @@ class _Corrector:
         values = []
         for absorber, own in ((self.absorber, node), (self.other, theirs)):
             numbers = [
-                (place, absorber.value(arg)) for place, arg in enumerate(own.args[:2]) if not self._active(absorber, arg)
+                (place, absorber.value(arg))
+                for place, arg in enumerate(own.args[:2])
+                if not self._active(absorber, arg)
             ]
             values.append([(place, number) for place, number in numbers if number is not None])
         if len(values[0]) != 1 or len(values[1]) != 1 or values[0][0][0] != values[1][0][0]:
@@ -363,13 +368,17 @@ class _Corrector:
         if mine == old or not self._weighed(node, mine, old):
             return
         if base_name(node) == "layer_norm" and not self.means:
-            self.failures.append(f"{_path(node)}: new zeros move the mean that a layer norm takes off, from {old} channels to {mine}")
+            self.failures.append(
+                f"{_path(node)}: new zeros move the mean that a layer norm takes off, from {old} channels to {mine}"
+            )
             return
         gain = self.absorber.parameter_of(node.args[2]) if len(node.args) > 2 else None
         if gain is None:
             self.failures.append(f"{_path(node)}: a norm along a padded axis has no gain to take sqrt({old}/{mine})")
             return
-        self.done.update(other for other in self.pairs if _path(other) == _path(node) and base_name(other) == base_name(node))
+        self.done.update(
+            other for other in self.pairs if _path(other) == _path(node) and base_name(other) == base_name(node)
+        )
         self.absorber.scale_parameter(gain[0], math.sqrt(old / mine))
         self._tell([gain[0]], math.sqrt(old / mine), f"the norm is along {mine} channels, {old} of them the source's")
 
@@ -419,9 +428,7 @@ class _Corrector:
                 self._forward(user, factor, why)
                 continue
             gains = [
-                arg
-                for arg in user.args[:2]
-                if isinstance(arg, fx.Node) and self.absorber.depends[arg] == "parameter"
+                arg for arg in user.args[:2] if isinstance(arg, fx.Node) and self.absorber.depends[arg] == "parameter"
             ]
             if base_name(user) in ("mul", "mul_") and gains:
                 self._absorb(gains[0], factor, why, users={user})
@@ -492,9 +499,7 @@ class _Corrector:
 
     # Telling.
 
-    def _absorb(
-        self, node: fx.Node, factor: float, why: str, *, users: Collection[fx.Node] | None = None
-    ) -> None:
+    def _absorb(self, node: fx.Node, factor: float, why: str, *, users: Collection[fx.Node] | None = None) -> None:
         # A recurrence has one for each step, and a module that is used again one for each use: all or none.
         likes = self._likes(node) if users is None else [node]
         self.done.update(likes)

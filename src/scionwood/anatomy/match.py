@@ -160,7 +160,9 @@ class _Matcher:
             if name not in used
         }
         shrunk, sprouted = frozenset(self.shrunk), frozenset(self.sprouted)
-        return Match(self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth, sprouted)
+        return Match(
+            self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth, sprouted
+        )
 
     # Names.
 
@@ -237,7 +239,9 @@ class _Matcher:
                 sizes = [(theirs.shape[p], mine.shape[p]) for p in places if p < len(theirs.shape)]
                 # Growing, an output that is wider because the model is wider is an axis like any other.
                 unmade = not self.growing
-                differ = any(a != b and (self.classes is None or (a, b) in self.classes or (unmade and b > a)) for a, b in sizes)
+                differ = any(
+                    a != b and (self.classes is None or (a, b) in self.classes or (unmade and b > a)) for a, b in sizes
+                )
                 if self.fresh_outputs or differ:
                     reason = (
                         f"{sizes[0][0]} outputs in the source, {sizes[0][1]} in the target"

@@ -176,6 +176,36 @@ VERBS: Mapping[str, Verb] = {
             ),
         ),
         Verb(
+            "initialize",
+            "First weights for a model that has no donor.",
+            "scionwood.verbs.initialize:initialize",
+            "initialize",
+            (
+                Field("target", "config", "The model: a folder or a file with a config, or a config.", required=True),
+                Field("method", "method", "How weights are drawn.", default="layer_index"),
+                Field(
+                    "only", "value", "Patterns of tensor names; others are left.", annotation=Sequence[str], default=()
+                ),
+                _METHOD_OPTIONS,
+                _SEED,
+            ),
+        ),
+        Verb(
+            "grow",
+            "A larger model out of a smaller one.",
+            "scionwood.verbs.grow:grow",
+            "grow",
+            (
+                Field("source", "source", "The smaller model.", required=True),
+                Field("like", "config", "The larger model's shape: a folder or a file with a config, or a config."),
+                Field("set", "settings", "Sizes of the target, by their names in the config."),
+                Field("method", "method", "How every axis grows.", default="hypercloning"),
+                Field("depth", "value", "Which layers a deeper target has.", annotation=_DEPTH, default="block_expansion"),
+                _METHOD_OPTIONS,
+                _SEED,
+            ),
+        ),
+        Verb(
             "stack",
             "One model out of ranges of the layers of others, one after another.",
             "scionwood.verbs.stack:stack",

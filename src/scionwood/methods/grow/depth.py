@@ -104,7 +104,7 @@ def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
         return tuple((block, False) for block in chosen)
     if rule not in DEPTH_RULES:
         raise MethodError(
-            f"unknown depth rule {rule!r}{nearest(rule, DEPTH_RULES)}",
+            f"unknown depth rule {rule!r}{nearest(rule, list(DEPTH_RULES))}",
             hint=f"there are {', '.join(DEPTH_RULES)}, or the blocks' numbers",
         )
     if n == depth:

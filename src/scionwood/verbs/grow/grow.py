@@ -108,7 +108,12 @@ def grow(
     statistics = {name for name, _ in larger.module.named_buffers()}
     growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties), statistics)
     growths.check()
-    idle = [f"{path}.{place}" if path else str(place) for path, found in chosen.items() for place, (_, off) in enumerate(found) if off]
+    idle = [
+        f"{path}.{place}" if path else str(place)
+        for path, found in chosen.items()
+        for place, (_, off) in enumerate(found)
+        if off
+    ]
     found = _corrections(smaller, larger, pair, growths, idle)
     failures = (*found.failures, *_changed_by_method(growths, pair), *_changed_by_depth(chosen))
     maker = Grower(
@@ -221,7 +226,11 @@ def _check_lists(depth: Mapping[str, object], known: Sequence[str]) -> None:
 def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, idle: Sequence[str]) -> Corrections:
     grown = growths.grown
     copied = {name: growth for name, growth in grown.items() if growth.divide}
-    padded = {name: growth for name, growth in grown.items() if growth.pads and not growths.match.target.axes[name].tags & {"positions", "table"}}
+    padded = {
+        name: growth
+        for name, growth in grown.items()
+        if growth.pads and not growths.match.target.axes[name].tags & {"positions", "table"}
+    }
     return correct(
         smaller,
         larger,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scionwood.anatomy import AxisMap
 from scionwood.anatomy.absorb import Correction
 from scionwood.anatomy.depth import indices_in
 from scionwood.anatomy.layout import Slot
@@ -45,17 +46,13 @@ class Grower(Maker):
         following = self._following(slot, alongs)
         function = Growing(self, slot, boxes, stored, alongs, correction, following)
         sources = [*stored, *(() if following is None else following[1])]
-        tensor = ComputedTensor(
-            slot.name, slot.shape, stored[0].dtype, function, whole=function.whole, sources=sources
-        )
+        tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=function.whole, sources=sources)
         return tensor, Entry(slot.name, "grown", source, self._told_of(slot, alongs), size)
 
     def _alongs(self, slot: Slot) -> list[Along]:
         assert isinstance(self.choices, Growths)
         if slot.tensor not in self.match.tensors:
-            from scionwood.verbs.grow.maps import _identity
-
-            return [_identity(size) for size in slot.size]
+            return [Along(AxisMap.identity(size)) for size in slot.size]
         return [
             self.choices.along(slot.tensor, place).part(start, size)
             for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
@@ -124,10 +121,7 @@ class Growing:
         taken = self.taking(start, stop)
         if self.following is not None:
             taken = self._with_following(taken)
-        if not self.slot.shape:
-            box = taken.reshape([1] * len(self.slot.size))
-        else:
-            box = self.slot.unfold(taken)
+        box = self.slot.unfold(taken) if self.slot.shape else taken.reshape([1] * len(self.slot.size))
         lead = next(iter(self.slot.order), None)
         rows = {dim: (start, stop) if dim == lead else (0, size) for dim, size in enumerate(self.slot.size)}
         if self.noisy:
@@ -166,9 +160,7 @@ class Growing:
         return box
 
     def _filled(self, box: Tensor, rows: Mapping[int, tuple[int, int]]) -> Tensor:
-        codes = [
-            None if along.code is None else along.code[slice(*rows[dim])] for dim, along in enumerate(self.alongs)
-        ]
+        codes = [None if along.code is None else along.code[slice(*rows[dim])] for dim, along in enumerate(self.alongs)]
         drawn = _anywhere(codes, DRAWN, box.shape)
         if drawn is not None:
             box = torch.where(drawn, self._drawn().to(box.dtype), box)
@@ -198,10 +190,7 @@ class Growing:
 
     def _corrected(self, box: Tensor, rows: Mapping[int, tuple[int, int]]) -> Tensor:
         assert self.correction is not None
-        cut = tuple(
-            slice(s + rows[dim][0], s + rows[dim][1])
-            for dim, s in enumerate(self.slot.start)
-        )
+        cut = tuple(slice(s + rows[dim][0], s + rows[dim][1]) for dim, s in enumerate(self.slot.start))
         scale, shift = (
             each[tuple(c if each.shape[dim] > 1 else slice(None) for dim, c in enumerate(cut))]
             for each in (self.correction.scale, self.correction.shift)

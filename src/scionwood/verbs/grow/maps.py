@@ -118,7 +118,11 @@ class Growths:
                 f"{self.record.name} cannot make {self.match.target.source} from {self.match.source.source}",
                 problems=[
                     text.replace("*", next((part for part in names[0].split(".") if part.isdigit()), "*"), 1)
-                    + (f" (and in {len(names) - 1} more block{'s' if len(names) > 2 else ''})" if len(names) > 1 else "")
+                    + (
+                        f" (and in {len(names) - 1} more block{'s' if len(names) > 2 else ''})"
+                        if len(names) > 1
+                        else ""
+                    )
                     for text, names in problems.items()
                 ],
                 hint="; ".join(hints) or None,

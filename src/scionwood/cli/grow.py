@@ -1,0 +1,105 @@
+"""Make a larger model's weights by growing a smaller one's."""
+
+from pathlib import Path
+
+from scionwood.cli._values import Whole
+
+
+def command(
+    source: str,
+    /,
+    *,
+    like: str | None = None,
+    out: Path | None = None,
+    set: tuple[str, ...] = (),
+    method: str = "hypercloning",
+    depth: tuple[str, ...] = ("block_expansion",),
+    seed: Whole = 0,
+    option: tuple[str, ...] = (),
+    dtype: str | None = None,
+    shard_size: str = "5GB",
+    overwrite: bool = False,
+    restart: bool = False,
+    workers: Whole | None = None,
+    memory: str | None = None,
+    json: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Make a larger model's weights by growing a smaller one's.
+
+    The result is a folder that loads like any other checkpoint; 'scionwood methods grow' lists the methods. The ledger
+    says whether it computes what the source computes, what was corrected for that, and if it does not, why.
+
+    Parameters
+    ----------
+    source
+        The smaller model: a folder, a .safetensors or torch file, or a hub id (owner/name, owner/name@revision).
+    like
+        The larger model's shape: a folder with a config.json, or the file itself.
+    out
+        The folder to write, or one file where the name ends with .safetensors. It appears only when complete.
+    set
+        A size of the target, NAME=VALUE as in config.json, such as hidden_size=2048; may be repeated, and changes what
+        --like says.
+    method
+        How every axis grows; 'scionwood methods grow' lists the methods.
+    depth
+        Which layers a deeper target has: block_expansion, stack, interleave, depth_up_scaling, or the numbers of the
+        source's layers, 0,1,1,2. For nets with several lists of blocks also LIST=RULE, once for each.
+    seed
+        For everything that is drawn: noise between copies, and new weights.
+    option
+        An option of the method, NAME=VALUE; may be repeated. 'scionwood methods grow.METHOD' describes them.
+    dtype
+        Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
+    shard_size
+        The largest file to write.
+    overwrite
+        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
+    restart
+        Begin anew, where a run that was interrupted would be gone on with.
+    workers
+        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
+    memory
+        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
+        given.
+    json
+        Print the ledger, every tensor and why, as JSON.
+    dry_run
+        Print the ledger and write nothing.
+    """
+    from scionwood.cli import _values
+
+    sizes = _values.config_values(set)
+    options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
+    layers = _values.depth(depth)
+    _values.require_output(out, dry_run=dry_run)
+
+    # torch comes with these, so a wrong request has its answer before them.
+    from scionwood.cli._output import check_delivery, deliver
+    from scionwood.verbs.grow import grow
+
+    check_delivery(
+        out, [source, like], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
+    )
+    grown = grow(
+        source,
+        like=like,
+        set=sizes or None,
+        method=method,
+        depth=layers,
+        seed=seed,
+        options=options,
+    )
+    return deliver(
+        grown,
+        out,
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        restart=restart,
+        workers=workers,
+        memory=memory,
+        json=json,
+        dry_run=dry_run,
+    )
