@@ -1,0 +1,62 @@
+"""Layer index rescaling: deeper layers begin with smaller weights (Owen et al., 2025, arXiv:2503.17500).
+
+    layer l of L, from 1:  W ~ N(0, std / sqrt(l factor))        elsewhere, embeddings too:  N(0, std)        biases: 0
+    gpt2:                  W ~ N(0, std) everywhere, the last of a residual branch N(0, std / sqrt(2 L))
+
+It keeps the stream of a deep pre-norm decoder from growing with depth; beside it the paper pulls weights back while it
+trains (``scionwood.train.rescaling``). The published patch knows ``nn.Linear`` alone and passes over GPT-2's layers;
+here every linear map counts, however it is stored. Defaults are the published code's; its recipe for Llama has 0.006.
+Rows of padding are drawn like the others: a gradient never reaches them, and classes that know them zero them on use.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from scionwood.methods.initialize.drawing import normal, zeros
+from scionwood.methods.initialize.site import Site
+from scionwood.methods.record import Finite, method
+
+__all__ = ["layer_index", "standard_deviation"]
+
+Scheme = Literal["index", "gpt2"]
+
+
+@method(scope="tensor", laws={"shape", "deterministic"}, paper="2503.17500")
+def layer_index(
+    site: Site,
+    generator: torch.Generator,
+    *,
+    std: Annotated[float, Finite(above=0)] = 0.02,
+    factor: Annotated[float, Finite(above=0)] = 1.0,
+    scheme: Scheme = "index",
+) -> Tensor | None:
+    """Return Gaussian weights and embeddings whose deviation depends on the layer; biases are zero.
+
+    >>> [standard_deviation(Site("w", "linear", (4, 4), layer=layer, layers=16)) for layer in (1, 4, 16)]
+    [0.02, 0.01, 0.005]
+
+    Args:
+        site: the tensor.
+        generator: the torch.Generator to draw from.
+        std: in the first layer, and outside of layers.
+        factor: multiplies the layer's number.
+        scheme: index divides by the layer's number; gpt2 by twice the depth, at the end of branches alone.
+    """
+    if site.kind == "bias":
+        return zeros(site)
+    if not site.is_weight and site.kind != "embedding":
+        return None
+    return normal(site, standard_deviation(site, std, factor, scheme), generator)
+
+
+def standard_deviation(site: Site, std: float = 0.02, factor: float = 1.0, scheme: Scheme = "index") -> float:
+    """Return the deviation of a weight's entries."""
+    if site.layer is None or not site.is_weight:
+        return std
+    if scheme == "gpt2":
+        last = site.branch is not None and site.branch.last
+        return std / math.sqrt(2 * site.layers) if last else std
+    return std / math.sqrt(site.layer * factor)

@@ -1,0 +1,55 @@
+"""LSUV: orthonormal weights, then every layer's output at standard deviation 1 (Mishkin & Matas, 2015, arXiv:1511.06422).
+
+    W <- the singular vectors of a Gaussian matrix of shape (out, in * taps);   b <- 0
+    layer by layer, in the order of execution:  s = std of the layer's output over a batch;   W <- W / s
+
+The draw is this method; the pass over a batch is the verb's, and takes one forward: with a bias of zero an output is
+linear in its weight, so that one division is exact and later layers see the output that was mended. Each weight counts
+where it is first used; a layer whose output is zero is left alone, and so is one whose deviation is within the
+tolerance. The model is in evaluation mode, since batch norms that train hide everything.
+
+It lets deep plain nets train that He's draw lets die. It wants inputs of about unit variance: otherwise the first layer
+takes up their scale. The published PyTorch code walks modules in the order of registration, not of execution, and moves
+biases of the layers it rescales so that the mean is zero; the paper does neither (``center`` does the second).
+"""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from scionwood.methods.initialize.drawing import shaped, zeros
+from scionwood.methods.initialize.orthogonal import thin_svd
+from scionwood.methods.initialize.site import Site
+from scionwood.methods.record import Finite, method
+
+__all__ = ["lsuv"]
+
+
+@method(scope="tensor", laws={"shape", "deterministic"}, statistics={"outputs"}, paper="1511.06422")
+def lsuv(
+    site: Site,
+    generator: torch.Generator,
+    *,
+    std: Annotated[float, Finite(above=0)] = 1.0,
+    tolerance: Annotated[float, Finite(at_least=0)] = 0.1,
+    orthonormal: bool = True,
+    center: bool = False,
+) -> Tensor | None:
+    """Return orthonormal weights, before the pass that rescales them; biases are zero.
+
+    Args:
+        site: the tensor.
+        generator: the torch.Generator to draw from.
+        std: what every layer's output shall have; the paper's 1.
+        tolerance: a deviation this near is left as it is; the published code's 0.1.
+        orthonormal: draw weights anew, rather than rescale those that are there.
+        center: move biases so that every layer's output has mean zero.
+    """
+    if site.kind == "bias":
+        return zeros(site)
+    if not site.is_weight or not orthonormal:
+        return None
+    groups = site.groups if site.shape[0] % site.groups == 0 else 1
+    parts = [thin_svd(site.shape[0] // groups, site.fan_in, generator) for _ in range(groups)]
+    return shaped(site, torch.cat(parts))

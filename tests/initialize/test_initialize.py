@@ -1,0 +1,287 @@
+"""The verb: every initialiser on every architecture, by the graph alone; layouts, ledgers, bytes, refusals."""
+
+import functools
+import itertools
+import json
+
+import pytest
+import torch
+from tests.architectures.derived import model
+from tests.architectures.zoo import LISTED
+from torch import nn
+
+import scionwood
+from scionwood.anatomy import derive
+from scionwood.anatomy.flow import flow
+from scionwood.errors import MethodError
+from scionwood.methods import registry
+from scionwood.methods.record import Record
+from scionwood.verbs.initialize import explain, initialize
+from scionwood.verbs.initialize.initialize import drawing_of
+from scionwood.verbs.initialize.sites import places_of
+
+FAMILIES = ("Llama", "GPT-2", "GPT-NeoX", "BERT", "T5", "ViT", "ConvNeXt", "ResNet", "Mamba", "Mixtral")
+METHODS = [
+    entry.name.partition(".")[2]
+    for entry in registry.listing("initialize")
+    if Record.of(registry.load(entry.name)).statistics <= {"outputs"}
+    and not any(option.required for option in Record.of(registry.load(entry.name)).options)
+]
+
+
+@functools.cache
+def places(name: str):
+    return places_of(model(name), derive(model(name)), flow(model(name)))
+
+
+def mlp(*sizes: int, bias: bool = True) -> nn.Sequential:
+    layers = [part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b, bias=bias), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_sets_what_it_claims_on_every_architecture(method, family):
+    drawing = drawing_of(model(family), method)
+    entries = {entry.name: entry for entry in drawing.entries([p.tensor for p in drawing.places], _sizes(family))}
+    answered = 0
+    for place in drawing.places:
+        made = drawing.draw(place.site)
+        assert (made is not None) == (drawing.like(place.site) is not None)
+        if made is None:
+            continue
+        answered += 1
+        assert made.dtype == torch.float32
+        assert tuple(made.shape) == place.site.shape
+        assert bool(made.isfinite().all())
+        assert entries[place.tensor].action == "initialized"
+    assert answered or all(entry.detail for entry in entries.values())
+
+
+def _sizes(family: str) -> dict[str, int]:
+    return {name: tensor.numel() for name, tensor in model(family).module.state_dict().items()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sites_cover_every_parameter_and_read_back_what_is_written(family):
+    state = model(family).module.state_dict(keep_vars=True)
+    covered = dict.fromkeys((place.tensor for place in places(family)), 0)
+    for place in places(family):
+        stored = torch.randn(state[place.tensor].shape)
+        values = torch.randn(place.site.shape)
+        before = stored.clone()
+        place.write(stored, values)
+        assert torch.equal(place.read(stored), values)
+        covered[place.tensor] += int((stored != before).sum())
+    assert all(covered[name] == state[name].numel() for name in covered)
+
+
+class Upsampling(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(4, 8, 3, groups=2), nn.ConvTranspose2d(8, 6, 3, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(torch.relu(self.down(x)))
+
+
+def test_a_transposed_convolution_in_groups_is_seen_as_outputs_by_inputs():
+    net = Upsampling()
+    built = scionwood.anatomy.from_module(net, torch.zeros(1, 4, 8, 8))
+    up = next(place for place in places_of(built, derive(built), flow(built)) if place.tensor == "up.weight")
+    assert up.site.shape == (6, 4, 3, 3)
+    values = torch.randn(6, 4, 3, 3)
+    with torch.no_grad():
+        up.write(net.up.weight, values)
+        net.up.bias.zero_()
+    x = torch.randn(1, 8, 5, 5)
+    # Output channel 0 of the first group reads the first four inputs through values[0].
+    alone = nn.functional.conv_transpose2d(x[:, :4], values[0][:, None], padding=0)
+    assert torch.allclose(net.up(x)[:, :1], alone, atol=1e-5)
+
+
+def test_a_checkpoint_of_a_config_loads_and_is_the_same_twice(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    for family in ("Llama", "GPT-2", "Mixtral"):
+        made = initialize(LISTED[family], method="fixup", seed=3)
+        again = initialize(LISTED[family], method="fixup", seed=3)
+        assert scionwood.digest(made, full=True) == scionwood.digest(again, full=True)
+        assert scionwood.digest(made, full=True) != scionwood.digest(
+            initialize(LISTED[family], method="fixup"), full=True
+        )
+        out = tmp_path / family
+        scionwood.write(made, out)
+        loaded = AutoModelForCausalLM.from_pretrained(out)
+        inner = next(block for block in loaded.modules() if isinstance(block, nn.ModuleList))[0]
+        x = torch.randn(1, 5, 48)
+        # Every branch begins as zero: a block is the identity.
+        if family == "GPT-2":
+            assert torch.equal(inner(x)[0] if isinstance(inner(x), tuple) else inner(x), x)
+
+
+def test_in_place_changes_the_module_and_returns_the_ledger():
+    net = mlp(16, 32, 32, 4)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    ledger = initialize(net, method="fixup", inputs=torch.zeros(1, 16), only=["0.*", "2.weight"])
+    changed = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"0.weight", "0.bias", "2.weight"}
+    assert {entry.name for entry in ledger.of("initialized")} == changed
+    assert {entry.detail for entry in ledger.of("left")} == {"not among those asked for"}
+
+
+def test_norms_are_left_and_said_to_be():
+    ledger = initialize(LISTED["BERT"], method="zero").ledger
+    assert ledger is not None
+    gain = next(entry for entry in ledger if entry.name.endswith("LayerNorm.weight"))
+    assert (gain.action, gain.detail) == ("left", "zero does not set a gain: begins as its class begins it")
+
+
+# LSUV.
+
+
+@torch.no_grad()
+def deviations(net: nn.Sequential, batch: torch.Tensor) -> list[float]:
+    found = []
+    for layer in net:
+        batch = layer(batch)
+        if isinstance(layer, nn.Linear):
+            found.append(float(batch.std(correction=0)))
+    return found
+
+
+def test_lsuv_brings_every_layer_to_one_in_one_pass():
+    batch = 3 * torch.randn(512, 64, generator=torch.Generator().manual_seed(0)) + 1
+    net = mlp(*[64] * 7)
+    ledger = initialize(net, method="lsuv", inputs=batch, options={"tolerance": 0.0})
+    assert deviations(net, batch) == pytest.approx([1.0] * 6, abs=1e-5)
+    divisors = [
+        float(entry.detail.rpartition(" ")[2]) for entry in ledger.of("initialized") if "divided" in entry.detail
+    ]
+    # The first takes up the input's scale, sqrt(9 + 1); the others what a ReLU leaves, about 1 / sqrt 2.
+    assert divisors[0] == pytest.approx(10**0.5, rel=0.05)
+    assert all(0.55 < divisor < 0.9 for divisor in divisors[1:])
+
+
+def test_lsuv_scales_the_first_layer_alone_where_the_input_is_scaled():
+    batch = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
+    nets = [mlp(16, 16, 16, 4, bias=False) for _ in range(2)]
+    for net, times in zip(nets, (1.0, 5.0), strict=True):
+        initialize(net, method="lsuv", inputs=times * batch, options={"tolerance": 0.0})
+    first, second = (dict(net.named_parameters()) for net in nets)
+    assert torch.allclose(first["0.weight"], 5 * second["0.weight"], atol=1e-5)
+    for name in ("2.weight", "4.weight"):
+        assert torch.allclose(first[name], second[name], atol=1e-5)
+
+
+class OutOfOrder(nn.Module):
+    """Registered last, executed first; a layer that is used twice; one whose output is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.dead, self.first = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.first(x))
+        return self.second(torch.relu(self.second(x))) + self.dead(0 * x)
+
+
+def test_lsuv_follows_execution_takes_shared_layers_once_and_leaves_dead_ones():
+    net = OutOfOrder()
+    batch = 4 * torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
+    net.train()
+    initialize(net, method="lsuv", inputs=batch, options={"tolerance": 0.0})
+    assert net.training
+    with torch.no_grad():
+        first = net.first(batch)
+        assert float(first.std(correction=0)) == pytest.approx(1, abs=1e-5)
+        assert float(net.second(torch.relu(first)).std(correction=0)) == pytest.approx(1, abs=1e-5)
+        assert float(net.dead.weight.norm()) == pytest.approx(8**0.5, abs=1e-4)
+
+
+def test_lsuv_can_rescale_what_is_there_and_centre():
+    torch.manual_seed(0)
+    net = mlp(8, 8, 3)
+    direction = nn.functional.normalize(net[0].weight.detach().flatten(), dim=0)
+    batch = torch.randn(256, 8) + 2
+    initialize(net, method="lsuv", inputs=batch, options={"orthonormal": False, "tolerance": 0.0, "center": True})
+    assert torch.allclose(nn.functional.normalize(net[0].weight.detach().flatten(), dim=0), direction, atol=1e-6)
+    assert float(net[0](batch).detach().mean()) == pytest.approx(0, abs=1e-5)
+
+
+# The explanation.
+
+
+def test_the_explanation_folds_layers_that_differ_in_nothing():
+    lines = explain(drawing_of(model("Llama"), "fixup"))
+    down = [line for line in lines if "down_proj" in line.tensor]
+    assert len(down) == 1
+    assert (down[0].tensor, down[0].layers, down[0].gets) == (
+        "model.layers.*.mlp.down_proj.weight",
+        "1-2 of 2",
+        "zeros",
+    )
+    assert (down[0].fan_in, down[0].fan_out, down[0].branch, down[0].reads) == (80, 48, "last", "gated silu")
+    by_layer = [line for line in explain(drawing_of(model("Llama"), "layer_index")) if "q_proj" in line.tensor]
+    assert [line.layers for line in by_layer] == ["1 of 2", "2 of 2"]
+
+
+def test_the_command_line_explains(tmp_path, capsys):
+    from scionwood.cli import run
+
+    (tmp_path / "config.json").write_text(json.dumps(LISTED["GPT-2"]))
+    assert run(["init", str(tmp_path), "--method", "mimetic", "--explain", "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    fused = [line for line in lines if ".c_attn.weight[" in line["tensor"]]
+    assert [line["is_a"] for line in fused] == [f"{role} of an attention" for role in ("queries", "keys", "values")]
+    assert run(["init", str(tmp_path), "--method", "mimetic", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "the output of an attention that ends a branch" in out
+    assert ".c_attn.weight[query] " in out
+
+
+def test_the_command_line_writes_with_a_batch(tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    from scionwood.cli import run
+
+    (tmp_path / "config.json").write_text(json.dumps(LISTED["ViT"]))
+    save_file({"pixel_values": torch.randn(4, 3, 32, 32)}, tmp_path / "batch.safetensors")
+    command = ["init", str(tmp_path / "config.json"), "--method", "lsuv", "--out", str(tmp_path / "out")]
+    assert run([*command, "--data", str(tmp_path / "batch.safetensors")]) == 0
+    assert "divided by" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("Llama", {"method": "fixupp"}, "did you mean 'fixup'"),
+        ("Llama", {"method": "virgo"}, "virgo needs what no config says"),
+        ("Llama", {"method": "fixup", "only": ["*.mpl.*"]}, r"Some patterns fit no tensor"),
+        ("Llama", {"method": "fixup", "options": {"standart": "he"}}, "standart"),
+    ],
+)
+def test_refusals_of_configs(target, options, message):
+    with pytest.raises(MethodError, match=message):
+        initialize(LISTED[target], **options)
+
+
+def test_refusals_of_modules():
+    with pytest.raises(MethodError, match="a plain module, whose graph needs example inputs"):
+        initialize(mlp(4, 4), method="zero")
+    with pytest.raises(MethodError, match="tensors without values: 0.weight"):
+        initialize(mlp(4, 4).to("meta"), method="zero", inputs=torch.zeros(1, 4, device="meta"))
+    net = model("ViT").rebuild()
+    with pytest.raises(MethodError, match="lsuv measures the outputs of layers, and has no batch"):
+        initialize(net, method="lsuv")
+    with pytest.raises(MethodError, match="The batch does not go through the model"):
+        initialize(net, method="lsuv", inputs=torch.zeros(2, 3))
+
+
+def test_lsuv_of_a_config_without_data_warns():
+    with pytest.warns(UserWarning, match="lsuv measures on made-up inputs"):
+        initialize(LISTED["ViT"], method="lsuv")
