@@ -2,7 +2,7 @@
 
 * TokAlign (Li et al., 2025, arXiv:2506.03523) first trains the tables of the new vocabulary alone, then everything:
   ``TOKALIGN_STAGES`` and ``train_only``.
-* CAST (2025, arXiv:2509.26276) initialises the tokens of speech from features, and keeps them near while it trains:
+* CAST (Rohanian & Krauthammer, 2025, arXiv:2509.26276) initialises the tokens of speech from features, and keeps them near while it trains:
   ``alignment_loss``, ``thin`` and ``PlanningHeads``. No training code is published; what stands here follows the
   abstract, and the defaults (weight 0.1 falling to 0 over the first tenth, 0.9 kept, 100 clusters) are scionwood's.
 """

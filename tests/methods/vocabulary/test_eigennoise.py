@@ -83,6 +83,9 @@ def test_row_lengths_fall_along_the_ranks():
     lengths = (vectors * values.abs().sqrt()).norm(dim=1)
     assert float(lengths[0]) == pytest.approx(5.45, abs=0.01)
     assert float(lengths[-1]) == pytest.approx(0.109, abs=0.001)
+    rows = noise_rows(500, 16, seeded())
+    torch.testing.assert_close(rows.norm(dim=1) / lengths, (rows[0].norm() / lengths[0]).expand(500))
+    assert float(rows.std()) == pytest.approx(1)
     even = noise_rows(500, 16, seeded(), normalise_rows=True).norm(dim=1)
     torch.testing.assert_close(even, even[0].expand(500))
 

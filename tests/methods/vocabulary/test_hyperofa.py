@@ -103,6 +103,19 @@ def test_shared_tokens_are_copied_others_said_and_the_rest_drawn(rank):
     assert torch.equal(table_of(make(), table), rows)
 
 
+def test_the_network_is_kept_as_it_was_best():
+    """Rows that nothing tells: the longer it learns by heart, the worse it knows those held out."""
+    _, vectors, words = linear(60)
+    noise = torch.randn(60, 12, generator=seeded(5))
+    learn = lambda epochs, held_out: train_network(  # noqa: E731
+        vectors, words, noise, seeded(), epochs=epochs, learning_rate=1e-2, batch=30, hidden=32, held_out=held_out
+    )
+    early, kept, late = learn(10, 0.5), learn(60, 0.5), learn(60, 0.0)
+    for a, b in zip(early.state_dict().values(), kept.state_dict().values()):
+        assert torch.equal(a, b)
+    assert not torch.equal(late.head[0].weight, kept.head[0].weight)
+
+
 def test_what_cannot_be_is_told():
     table, vectors, words = linear()
     overlap, none = torch.tensor([-1]), torch.tensor([], dtype=torch.long)

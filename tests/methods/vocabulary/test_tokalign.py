@@ -110,3 +110,12 @@ def test_there_may_be_fewer_pivots_than_asked_for():
     overlap, source, target = turned(0)
     assert right(overlap, source, target, "cosine") == 1
     assert torch.equal(align(overlap, source, target, seeded(), pivots=1000)[overlap >= 0], overlap[overlap >= 0])
+
+
+def test_source_tokens_without_a_vector_are_not_taken():
+    overlap, source, target = turned(0)
+    source[:50] = 0
+    chosen = align(overlap, source, target, seeded(), pivots=100)
+    free = overlap < 0
+    assert bool((chosen[free] >= 50).all())
+    assert torch.equal(chosen[free][50:], torch.arange(400)[free][50:])

@@ -6,10 +6,12 @@
 OFA takes a mean of neighbours, whose rows lie within those of the source; the network may leave them. It helps where
 many source tokens have words to learn from: 300 rounds over some ten thousand tokens, which takes a GPU at the paper's
 sizes. It hurts where few have: then it learns them by heart, and OFA is safer. Networks and loss stand in
-``set_network``. The paper's SetFormer has 28 layers; the code stored beside it first widens the vectors to the outputs
-and takes ff 4x, where the paper's has ff 8x on the 200 of the vectors: this is the paper's. Officially a random half
-to all of a set's words is read where there are more than ten (the published default of the loader) or four (the paper's
-setting, and the default here).
+``set_network``; one source token in forty is held out, and the network is kept as it knew these best. The loss does not
+depend on the scale of the coordinates, which are brought to a standard deviation of 1 meanwhile.
+
+Defaults are those of the published configurations; an earlier SetFormer of the same repository widens the vectors to the
+outputs before its layers, and is not this one. On rows that are a matrix times the mean word vector, 250 tokens teach
+small networks 50 others at a cosine of 0.95 (SetFormer) and 0.88 (BiLSTM).
 """
 
 from collections.abc import Sequence
@@ -44,13 +46,14 @@ def hyperofa(
     widening: Annotated[int, Finite(at_least=1)] = 8,
     hidden: Annotated[int, Finite(at_least=1)] = 800,
     dropout: Annotated[float, Finite(at_least=0, below=1)] | None = None,
-    epochs: Annotated[int, Finite(at_least=1)] = 300,
+    epochs: Annotated[int, Finite(at_least=1)] | None = None,
     learning_rate: Annotated[float, Finite(above=0)] = 1e-4,
     batch: Annotated[int, Finite(at_least=2)] = 256,
     context: Annotated[int, Finite(at_least=1)] = 256,
     contrast: Annotated[float, Finite(at_least=0, at_most=1)] = 0.1,
     temperature: Annotated[float, Finite(above=0)] = 0.25,
     subset_above: Annotated[int, Finite(at_least=1)] = 4,
+    held_out: Annotated[float, Finite(at_least=0, below=1)] = 0.025,
 ) -> Rows:
     """Return copies of what is shared, and what the network says of the others.
 
@@ -68,13 +71,14 @@ def hyperofa(
         widening: how many times the setformer's inner layers are wider than the word vectors.
         hidden: the lstm's width, each way.
         dropout: while it learns; 0.2 for the lstm and 0.4 for the setformer where nothing is said.
-        epochs: how often every source token is seen.
+        epochs: how often every source token is seen; 300 for the lstm and 500 for the setformer where nothing is said.
         learning_rate: Adam's; it falls by a twentieth every ten epochs.
         batch: how many tokens a step takes.
         context: how many words of a token are read at most.
         contrast: the weight of telling the tokens of a batch apart; the rest is the distance.
         temperature: of telling them apart.
         subset_above: of tokens with more words than this, a random half to all are read in half of the cases.
+        held_out: the share of the source tokens that tell when the network is best; with none its last state is taken.
 
     Raises:
         MethodError: fewer than two source tokens have words, or the heads do not divide the width.
@@ -102,13 +106,14 @@ def hyperofa(
         targets / scale,
         generator,
         network=network,
-        epochs=epochs,
+        epochs=epochs or (300 if network == "lstm" else 500),
         learning_rate=learning_rate,
         batch=batch,
         context=context,
         contrast=contrast,
         temperature=temperature,
         subset_above=subset_above,
+        held_out=held_out,
         **sizes,
     )
     said = predict(trained, word_vectors, [target_words[token] for token in tokens], batch=batch, context=context)

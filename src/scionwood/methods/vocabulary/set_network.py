@@ -3,10 +3,11 @@
     loss = contrast InfoNCE(cosine / temperature, the other rows of the batch) + (1 - contrast) mean|p - t| / mean|t|
 
 The SetFormer has no positions: the order of a set does not matter to it. The BiLSTM reads the set in the order given.
-Sizes are those of the paper (Özeren et al., 2025, arXiv:2504.21018); the loss does not depend on the targets' scale,
-so that they are brought to a standard deviation of 1 while the network trains.
+Sizes and training are those of the published configurations (Özeren et al., 2025, arXiv:2504.21018).
 """
 
+import copy
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,6 +21,9 @@ __all__ = ["BiLSTM", "Kind", "SetFormer", "predict", "set_loss", "train_network"
 Kind = Literal["lstm", "setformer"]
 GROUP = 40
 """How many batches are sorted by length together, as the official sampler does."""
+
+CHECKED = 10
+"""After how many epochs the sets held out are asked for, as officially."""
 
 
 class BiLSTM(nn.Module):
@@ -54,7 +58,7 @@ class SetFormer(nn.Module):
         layer = nn.TransformerEncoderLayer(width, heads, widening * width, dropout, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = nn.Sequential(
-            nn.Linear(width, 2 * outputs), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * outputs, outputs)
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, outputs)
         )
 
     def forward(self, sets: Tensor, lengths: Tensor) -> Tensor:
@@ -97,9 +101,10 @@ def train_network(
     contrast: float = 0.1,
     temperature: float = 0.25,
     subset_above: int = 4,
+    held_out: float = 0.025,
     **sizes: float,
 ) -> nn.Module:
-    """Return a network that has learned the targets of the sets.
+    """Return a network that has learned the targets of the sets, as it was when it knew those held out best.
 
     Args:
         vectors: what the sets are of, (words, width); they do not train.
@@ -114,6 +119,7 @@ def train_network(
         contrast: the weight of the contrastive part.
         temperature: of that part.
         subset_above: in half of the cases, of a set larger than this a random half to all is read.
+        held_out: the share of the sets that it does not learn from; with none the last state is taken.
         sizes: of the network.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -123,17 +129,28 @@ def train_network(
         made: nn.Module = {"lstm": BiLSTM, "setformer": SetFormer}[network](vectors.shape[1], targets.shape[1], **sizes)
         optimizer = torch.optim.Adam(made.parameters(), lr=learning_rate)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, 10, 0.95)
-        made.train()
-        for _ in range(epochs):
-            for chosen in _batches([len(some) for some in sets], batch):
+        order = torch.randperm(len(sets)).tolist()
+        held = order[: int(len(order) * held_out)]
+        shown = order[len(held) :]
+        best, least = None, math.inf
+        for epoch in range(1, epochs + 1):
+            made.train()
+            for places in _batches([len(sets[index]) for index in shown], batch):
+                chosen = [shown[place] for place in places]
                 some = [_subset(sets[index], subset_above)[:context] for index in chosen]
-                loss = set_loss(
-                    made(*_padded(vectors, some)), targets[chosen], contrast=contrast, temperature=temperature
-                )
+                predictions = made(*_padded(vectors, some))
+                loss = set_loss(predictions, targets[chosen], contrast=contrast, temperature=temperature)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             schedule.step()
+            if held and (epoch % CHECKED == 0 or epoch == epochs):
+                said = predict(made.eval(), vectors, [sets[index] for index in held], batch=batch, context=context)
+                found = float(set_loss(said, targets[held], contrast=contrast, temperature=temperature))
+                if found < least:
+                    best, least = copy.deepcopy(made.state_dict()), found
+        if best is not None:
+            made.load_state_dict(best)
     return made.eval()
 
 

@@ -1,4 +1,4 @@
-"""Speech tokens start from the features of their frames, turned into rows of text (CAST, 2025, arXiv:2509.26276).
+"""CAST: speech tokens start from the features of their frames (Rohanian & Krauthammer, 2025, arXiv:2509.26276).
 
     c_u = mean of the features of the frames of unit u;   z_u = (c_u - mean c) V_m Q,   Q orthonormal, drawn
     e_u = mean(E) + scale z_u,   scale = std(E) / std(z)
