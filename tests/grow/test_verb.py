@@ -1,0 +1,208 @@
+"""The verb: its round trips with selecting, its bytes, its gradients, its ledger, and what it refuses."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tests.architectures.zoo import LISTED
+from tests.grow.preservation import random_source, stored
+from torch import Tensor, nn
+
+import scionwood
+from scionwood.cli import run
+from scionwood.errors import MatchError, MethodError, ScionwoodError
+
+LLAMA = LISTED["Llama"]
+DOUBLE = {"hidden_size": 96, "num_attention_heads": 12, "num_key_value_heads": 6, "intermediate_size": 160}
+
+
+@pytest.fixture(scope="module")
+def small() -> scionwood.Checkpoint:
+    module, _ = random_source(LLAMA)
+    return stored(module, LLAMA)
+
+
+@pytest.fixture(scope="module")
+def folder(small: scionwood.Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("grow") / "small"
+    scionwood.write(small, where)
+    return where
+
+
+def tensors(checkpoint: scionwood.Checkpoint) -> dict[str, Tensor]:
+    return {name: checkpoint[name] for name in checkpoint.tensors}
+
+
+def loaded(checkpoint: scionwood.Checkpoint) -> nn.Module:
+    config = transformers.LlamaConfig(**{k: v for k, v in (checkpoint.config or {}).items() if k != "architectures"})
+    module = transformers.LlamaForCausalLM(config)
+    module.load_state_dict(tensors(checkpoint))
+    return module
+
+
+@pytest.mark.parametrize("how", [{"method": "copy_pad", "options": {"pad": "zero"}}, {"method": "masked"}])
+def test_selecting_back_gives_the_source_bit_for_bit(small: scionwood.Checkpoint, how: dict[str, Any]) -> None:
+    grown = scionwood.grow(small, set=DOUBLE, **how)
+    back = scionwood.select(grown, like=LLAMA, method="consecutive")
+    mine, theirs = tensors(back), tensors(small)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_selecting_back_a_clone_gives_what_was_copied_and_its_share_of_what_was_divided(
+    small: scionwood.Checkpoint,
+) -> None:
+    grown = scionwood.grow(small, set=DOUBLE, options={"snr_db": None})
+    back = tensors(scionwood.select(grown, like=LLAMA, method="consecutive"))
+    for name, tensor in tensors(small).items():
+        shares = (1.0,) if tensor.dim() == 1 or "embed" in name else (0.5,)
+        assert any(torch.equal(back[name], tensor * share) for share in shares), name
+
+
+def test_growing_and_selecting_again_changes_nothing(small: scionwood.Checkpoint) -> None:
+    how = {"method": "copy_pad", "options": {"pad": "zero"}}
+    once = scionwood.select(scionwood.grow(small, set=DOUBLE, **how), like=LLAMA, method="consecutive")
+    twice = scionwood.select(scionwood.grow(once, set=DOUBLE, **how), like=LLAMA, method="consecutive")
+    assert all(torch.equal(twice[name], once[name]) for name in once.tensors)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_rows_read_alone_are_those_of_the_whole(
+    small: scionwood.Checkpoint,
+) -> None:
+    first, again, other = (scionwood.grow(small, set=DOUBLE, seed=seed) for seed in (1, 1, 2))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(first[name], again[name])
+    assert not torch.equal(first[name], other[name])
+    clean = scionwood.grow(small, set=DOUBLE, options={"snr_db": None})
+    for tensor in clean.tensors.values():
+        whole = tensor.read()
+        rows = [tensor.read(start, min(start + 5, len(whole))) for start in range(0, len(whole), 5)]
+        assert torch.equal(torch.cat(rows), whole), tensor.name
+        assert not getattr(tensor, "whole", False), tensor.name
+
+
+def test_half_precision_is_rounded_once(small: scionwood.Checkpoint) -> None:
+    from scionwood.checkpoint import cast
+
+    half = scionwood.grow(cast(small, "bfloat16"), set=DOUBLE, options={"snr_db": None})
+    name = "model.layers.0.mlp.up_proj.weight"
+    wide = small[name].bfloat16().float()
+    assert half[name].dtype == torch.bfloat16
+    assert torch.equal(half[name], (wide.repeat(2, 2) / 2).bfloat16())
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    ids = torch.arange(20).view(2, 10) % 97
+    module(input_ids=ids, labels=ids).loss.backward()
+    return {name: tensor.grad for name, tensor in module.named_parameters() if tensor.grad is not None}
+
+
+def test_copies_without_noise_have_equal_gradients_and_with_noise_not(small: scionwood.Checkpoint) -> None:
+    """The trap: what is equal stays equal, in exact arithmetic for ever."""
+    found = {}
+    for snr_db in (None, 10.0):
+        grown = loaded(scionwood.grow(small, set={"intermediate_size": 160}, options={"snr_db": snr_db}))
+        gate = gradients(grown)["model.layers.0.mlp.gate_proj.weight"]
+        found[snr_db] = float((gate[:80] - gate[80:]).norm() / gate.norm())
+    assert found[None] == 0.0
+    # The halves of one block's own axis write alike; it is along what reads them that they differ.
+    assert found[10.0] > 0.01
+
+
+def test_an_idle_block_learns_through_what_it_adds_alone(small: scionwood.Checkpoint) -> None:
+    """LLaMA-Pro: at the first step the gradient is there for what was zeroed, and zero for the rest of the new block."""
+    grown = loaded(scionwood.grow(small, set={"num_hidden_layers": 3}))
+    found = gradients(grown)
+    new = {name: grad for name, grad in found.items() if ".layers.2." in name}
+    moving = {name for name, grad in new.items() if bool(grad.any())}
+    assert moving == {"model.layers.2.self_attn.o_proj.weight", "model.layers.2.mlp.down_proj.weight"}
+
+
+def test_the_command_writes_a_folder_that_loads_and_computes_the_same(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "large"
+    sizes = [f"--set={name}={value}" for name, value in DOUBLE.items()]
+    assert run(["grow", str(folder), *sizes, "--set=num_hidden_layers=4", "--out", str(out)]) == 0
+    before = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    after = transformers.AutoModelForCausalLM.from_pretrained(out)
+    ids = torch.arange(12).view(2, 6)
+    with torch.no_grad():
+        assert torch.allclose(after(ids).logits, before(ids).logits, atol=1e-4)
+    assert after.config.num_hidden_layers == 4
+    recipe = json.dumps(scionwood.lineage(out).to_json(), default=str)
+    assert "hypercloning" in recipe
+
+
+def test_the_ledger_says_what_was_corrected(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    module, _ = random_source(LISTED["GPT-2"])
+    grown = scionwood.grow(stored(module, LISTED["GPT-2"]), set={"n_embd": 96})
+    assert grown.ledger is not None
+    said = {entry.name: entry.detail for entry in grown.ledger}
+    assert "times 0.7071: the attention's scores grow by 1.414" in said["transformer.h.0.attn.c_attn.weight"]
+    assert "is tied: reading it counts 2 times" in said["transformer.ln_f.weight"]
+    assert said["the function"] == "with 6 tensors corrected"
+    assert any(line.startswith("preserved") for line in grown.ledger.summary())
+
+
+def test_a_group_of_one_and_one_key_head_grow_into_several() -> None:
+    """One key head, and six heads that are each their own group: axes that the source does not have."""
+    for heads, settings in ((1, {"num_key_value_heads": 3, "num_attention_heads": 18}), (6, {"num_attention_heads": 12})):
+        config = LLAMA | {"num_key_value_heads": heads, "head_dim": 8}
+        module, (_, inputs) = random_source(config)
+        grown = scionwood.grow(stored(module, config), set=settings)
+        target = loaded(grown).eval()
+        with torch.no_grad():
+            assert torch.allclose(target(**inputs).logits, module(**inputs).logits, atol=1e-4)
+
+
+def test_layer_kinds_follow_the_blocks() -> None:
+    config = LISTED["Gemma2"] | {"layer_types": ["sliding_attention", "full_attention"]}
+    module, _ = random_source(config)
+    grown = scionwood.grow(stored(module, config), set={"num_hidden_layers": 4})
+    assert grown.config is not None
+    assert grown.config["layer_types"] == ["sliding_attention"] * 2 + ["full_attention"] * 2
+
+
+REFUSED = [
+    ({"set": {"intermediate_size": 40}}, MatchError, "scionwood select"),
+    ({"set": {"num_hidden_layers": 1}}, MatchError, "scionwood select"),
+    ({"set": {"vocab_size": 120}}, MatchError, "scionwood vocabulary"),
+    ({"set": {"hidden_size": 96}}, MethodError, "layers.0.self_attn.qk_dim: 4 to 8: it is positional"),
+    ({"set": {"hidden_size": 96}}, MethodError, "give the target more heads instead"),
+    (
+        {"set": {"hidden_size": 60, "head_dim": 8}},
+        MethodError,
+        "hidden: hypercloning makes whole copies: 60 is no multiple of 48",
+    ),
+    (
+        {"set": {"num_hidden_layers": 5}},
+        MethodError,
+        "model.layers, 2 to 5 blocks: block_expansion adds a block after every s",
+    ),
+    ({"set": DOUBLE, "depth": {"layers": "stack"}}, MethodError, "no list of blocks is called 'layers' (did you mean"),
+    ({"set": DOUBLE, "method": "hyperclone"}, MethodError, "hypercloning"),
+    ({"like": LISTED["BERT"]}, MatchError, "are of different families"),
+    ({}, MethodError, "nothing says what the target shall be"),
+]
+
+
+@pytest.mark.parametrize(("how", "kind", "text"), REFUSED, ids=range(len(REFUSED)))
+def test_bad_requests(small: scionwood.Checkpoint, how: dict[str, Any], kind: type[ScionwoodError], text: str) -> None:
+    with pytest.raises(kind) as caught:
+        scionwood.grow(small, **how)
+    assert text in "\n".join([caught.value.message, *caught.value.problems, caught.value.hint or ""])
+
+
+def test_plain_modules_need_their_source_as_a_module(small: scionwood.Checkpoint) -> None:
+    with pytest.raises(MatchError, match="a plain module as target needs the module itself as source"):
+        scionwood.grow(small, like=nn.Linear(2, 2), inputs=torch.zeros(1, 2))
+    bare = dataclasses.replace(small, config=None)
+    with pytest.raises(MatchError, match="has no config that says which model it is"):
+        scionwood.grow(bare, set=DOUBLE)
+    coded = dataclasses.replace(small, config={**LLAMA, "quantization_config": {"quant_method": "awq"}})
+    with pytest.raises(MatchError, match=re.escape("is quantized (awq): its tensors are codes, and cannot be grown")):
+        scionwood.grow(coded, set=DOUBLE)
