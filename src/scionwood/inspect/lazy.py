@@ -34,7 +34,9 @@ def weight_change(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> 
     >>> weight_change({"w": torch.zeros(2)}, {"w": torch.tensor([3.0, 4.0])})
     5.0
     """
-    squares = [(after[name].double() - before[name].double()).square().sum() for name in before if name in after]
+    squares = [
+        (after[name].double() - before[name].double()).detach().square().sum() for name in before if name in after
+    ]
     return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
 
 
@@ -110,11 +112,11 @@ def participation_ratio(matrix: Tensor) -> float:
 
 
 def _values(matrix: Tensor) -> Tensor:
-    return torch.linalg.svdvals(matrix.double().reshape(len(matrix), -1))
+    return torch.linalg.svdvals(matrix.detach().double().reshape(len(matrix), -1))
 
 
 def _gram(states: Tensor) -> Tensor:
-    flat = states.double().reshape(len(states), -1)
+    flat = states.detach().double().reshape(len(states), -1)
     return flat @ flat.T
 
 

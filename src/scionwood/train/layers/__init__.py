@@ -1,0 +1,1 @@
+"""Modules with a structure of their own, and their first weights."""
