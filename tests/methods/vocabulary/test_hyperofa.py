@@ -100,6 +100,7 @@ def test_shared_tokens_are_copied_others_said_and_the_rest_drawn(rank):
         assert int(torch.linalg.matrix_rank(rows, atol=1e-4)) == rank
     assert float(torch.cosine_similarity(rows[10:39], table[10:39]).mean()) > (0.9 if rank is None else 0.6)
     assert 0.5 < float(rows[10:39].norm() / table[10:39].norm()) < 1.2
+    torch.manual_seed(99)
     assert torch.equal(table_of(make(), table), rows)
 
 
