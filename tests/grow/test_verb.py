@@ -150,7 +150,10 @@ def test_the_ledger_says_what_was_corrected(capsys: pytest.CaptureFixture[str], 
 
 def test_a_group_of_one_and_one_key_head_grow_into_several() -> None:
     """One key head, and six heads that are each their own group: axes that the source does not have."""
-    for heads, settings in ((1, {"num_key_value_heads": 3, "num_attention_heads": 18}), (6, {"num_attention_heads": 12})):
+    for heads, settings in (
+        (1, {"num_key_value_heads": 2, "num_attention_heads": 12, "head_dim": 8}),
+        (6, {"num_attention_heads": 12, "head_dim": 8}),
+    ):
         config = LLAMA | {"num_key_value_heads": heads, "head_dim": 8}
         module, (_, inputs) = random_source(config)
         grown = scionwood.grow(stored(module, config), set=settings)
@@ -170,6 +173,7 @@ def test_layer_kinds_follow_the_blocks() -> None:
 REFUSED = [
     ({"set": {"intermediate_size": 40}}, MatchError, "scionwood select"),
     ({"set": {"num_hidden_layers": 1}}, MatchError, "scionwood select"),
+    ({"set": {"num_attention_heads": 12}}, MatchError, "unless it is set, too (head_dim)"),
     ({"set": {"vocab_size": 120}}, MatchError, "scionwood vocabulary"),
     ({"set": {"hidden_size": 96}}, MethodError, "layers.0.self_attn.qk_dim: 4 to 8: it is positional"),
     ({"set": {"hidden_size": 96}}, MethodError, "give the target more heads instead"),

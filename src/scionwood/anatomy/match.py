@@ -419,6 +419,10 @@ class _Matcher:
             hint = "selecting takes from a larger model; making a larger one from a smaller is growing, another verb"
         if self.smaller:
             hint = "growing makes every axis larger or leaves it; a smaller model is selected: scionwood select"
+            if all(_noun(problem.rpartition(": ")[2].split(" ")[0]) in _OF_A_HEAD for problem in self.smaller):
+                hint = (
+                    "the width of a head follows from hidden size and number of heads unless it is set, too (head_dim)"
+                )
         raise MatchError(
             f"{self.target.source} cannot be made from {self.source.source}",
             problems=[*_folded(self.problems), *_folded(self.larger), *_folded(self.smaller)],
@@ -446,6 +450,7 @@ def _noun(name: str) -> str:
     return re.sub(r"_\d+$", "", name.rpartition(".")[2])
 
 
+_OF_A_HEAD = {"qk_dim", "v_dim", "head_dim"}
 _ACTS_AS_HEADS = {"heads", "kv_heads", "group"}
 
 

@@ -160,6 +160,8 @@ class Growths:
     def _asked(self, name: str) -> Growth | None:
         axis = self.match.target.axes[name]
         theirs = self.match.axes.get(name)
+        if theirs is None and axis.kind == "part":
+            return None  # parts side by side in the source are as many as here
         source = self.match.source.axes[theirs].size if theirs is not None else 1
         if source == axis.size:
             return None
