@@ -38,8 +38,7 @@ def test_only_anchors_are_mixed_but_all_that_is_shared_is_copied():
 def test_blocks_make_no_difference(monkeypatch):
     table, overlap, _, target = case()
     whole = table_of(focus(table, overlap, target, seeded()), table)
-    defaults = focus.__globals__["cosine_blocks"].__kwdefaults__
-    monkeypatch.setitem(defaults, "block", 60)
+    monkeypatch.setitem(focus.__globals__, "BLOCK", 60)
     torch.testing.assert_close(table_of(focus(table, overlap, target, seeded()), table), whole)
 
 

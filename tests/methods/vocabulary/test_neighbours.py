@@ -48,6 +48,16 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex():
     torch.testing.assert_close(found, (rows - low).clamp(min=0))
 
 
+def test_sparsemax_of_flat_rows_has_a_large_support():
+    rows = torch.linspace(0, 1e-4, 1000, dtype=torch.float64).flip(0)[None]
+    found = sparsemax(rows)
+    assert int((found > 0).sum()) == 1000
+    torch.testing.assert_close(found, 1e-3 + rows - rows.mean())
+    some = sparsemax(torch.cat([rows + 5, rows - 5], 1))
+    torch.testing.assert_close(some[:, :1000], found)
+    assert not some[:, 1000:].any()
+
+
 def test_softmax_weights_of_the_example_of_ofa():
     weights = softmax_weights(torch.tensor([[0.9, 0.8, 0.5]], dtype=torch.float64), 0.1)
     torch.testing.assert_close(weights[0], torch.tensor([0.721399, 0.265388, 0.013213]).double(), atol=5e-7, rtol=0)

@@ -75,6 +75,13 @@ def test_frames_without_a_unit_do_not_count():
     assert torch.equal(table_of(speech_tokens(table, overlap, *more, seeded()), table), expected)
 
 
+def test_frames_may_come_in_many_parts(monkeypatch):
+    table, overlap, units, frames = speech()
+    whole = table_of(speech_tokens(table, overlap, units, frames, seeded()), table)
+    monkeypatch.setitem(speech_tokens.__globals__, "CHUNK", 7)
+    torch.testing.assert_close(table_of(speech_tokens(table, overlap, units, frames, seeded()), table), whole)
+
+
 def test_outliers_of_the_table_do_not_count():
     table, overlap, units, frames = speech()
     expected = table_of(speech_tokens(table, overlap, units, frames, seeded()), table)[300:]

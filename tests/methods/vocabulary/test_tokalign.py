@@ -1,5 +1,7 @@
 """TokAlign: which source token is used alike."""
 
+import math
+
 import pytest
 import torch
 from tests.methods.vocabulary.made import case, seeded, statuses, table_of
@@ -7,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from scionwood.errors import MethodError
 from scionwood.methods.vocabulary.glove import glove
-from scionwood.methods.vocabulary.tokalign import align, tokalign
+from scionwood.methods.vocabulary.tokalign import align, bleu_1, tokalign
 
 
 def turned(seed, shift=0.0):
@@ -119,3 +121,12 @@ def test_source_tokens_without_a_vector_are_not_taken():
     free = overlap < 0
     assert bool((chosen[free] >= 50).all())
     assert torch.equal(chosen[free][50:], torch.arange(400)[free][50:])
+
+
+def test_bleu_1_clips_and_punishes_what_is_short():
+    text = [torch.tensor([1, 2, 3, 4]), torch.tensor([5, 6])]
+    assert bleu_1(text, text) == 1
+    assert bleu_1(text, [torch.tensor([1, 1, 1, 1]), torch.tensor([6, 5])]) == pytest.approx(0.5)
+    assert bleu_1(text, [torch.tensor([1, 2]), torch.tensor([5])]) == pytest.approx(math.exp(-1))
+    assert bleu_1(text, [torch.tensor([5, 6]), torch.tensor([1, 2, 3, 4])]) == 0
+    assert bleu_1([], []) == 0

@@ -22,6 +22,9 @@ from scionwood.methods.vocabulary.rows import Rows
 
 __all__ = ["focus"]
 
+BLOCK = 1 << 23
+"""How many similarities are weighed at once, with some copies of them."""
+
 
 @method(unit="axis", resizes=("input", "output"), paper="2305.14481")
 def focus(
@@ -55,7 +58,7 @@ def focus(
             hint="Give more text, or use a method that does not need shared tokens, such as wechsel.",
         )
     parts = []
-    for _, cosines in cosine_blocks(target_vectors[tokens], target_vectors[bases]):
+    for _, cosines in cosine_blocks(target_vectors[tokens], target_vectors[bases], block=BLOCK):
         weights = sparsemax(cosines)
         largest = int((weights > 0).sum(1).max())
         parts.append(weights.topk(largest, dim=1))

@@ -82,10 +82,16 @@ def sparsemax(rows: Tensor) -> Tensor:
     tensor([[0.5000, 0.4000, 0.1000, 0.0000],
             [1.0000, 0.0000, 0.0000, 0.0000]])
     """
-    ordered = rows.sort(dim=-1, descending=True).values
-    excess = ordered.cumsum(-1) - 1
-    places = torch.arange(1, rows.shape[-1] + 1, dtype=rows.dtype)
-    support = (ordered * places > excess).sum(-1, keepdim=True)
+    count = min(64, rows.shape[-1])
+    while True:
+        ordered = rows.topk(count, dim=-1).values
+        excess = ordered.cumsum(-1) - 1
+        places = torch.arange(1, count + 1, dtype=rows.dtype)
+        support = (ordered * places > excess).sum(-1, keepdim=True)
+        # The support is a run of the largest: where it ends within what was ordered, the rest cannot belong to it.
+        if count == rows.shape[-1] or not bool((support == count).any()):
+            break
+        count = min(4 * count, rows.shape[-1])
     threshold = excess.gather(-1, support - 1) / support
     return (rows - threshold).clamp(min=0)
 

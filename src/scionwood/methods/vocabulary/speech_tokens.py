@@ -25,6 +25,9 @@ from scionwood.methods.vocabulary.rows import Rows
 
 __all__ = ["speech_tokens", "trimmed"]
 
+CHUNK = 1 << 16
+"""How many frames are held in float64 at once."""
+
 
 @method(unit="axis", resizes=("input", "output"), paper="2509.26276")
 def speech_tokens(
@@ -53,9 +56,10 @@ def speech_tokens(
     """
     if units.shape != frames.shape[:1]:
         raise MethodError(f"There are {len(units)} units for {len(frames)} frames; each frame belongs to one.")
-    sums = frames.new_zeros(len(overlap), frames.shape[1]).double()
+    sums = torch.zeros((len(overlap), frames.shape[1]), dtype=torch.float64)
     known = units >= 0
-    sums.index_add_(0, units[known], frames[known].double())
+    for some, their in zip(frames.split(CHUNK), units.split(CHUNK), strict=True):
+        sums.index_add_(0, their[their >= 0], some[their >= 0].double())
     counts = torch.bincount(units[known], minlength=len(overlap))
     tokens = torch.nonzero((counts > 0) & (overlap < 0)).flatten()
     if len(tokens) < 2:

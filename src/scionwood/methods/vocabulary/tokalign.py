@@ -9,10 +9,13 @@ the spaces cannot. It helps where little else is known of the target. It hurts f
 The paper and its code take the plain product of the r for their similarity. Real vectors share a direction, and then
 tokens near everything win: with one added, the product maps one token of 400 right, the cosine of the r all of them. So
 the cosine is the default here and ``similarity="dot"`` is theirs. The map is called one to one, but many tokens may take
-one row. ``replace`` spoils a share of the map, as the official option does for its control. Training goes in two
-stages: ``scionwood.train.vocabulary.TOKALIGN_STAGES``.
+one row; ``bleu_1`` tells how well a map does, and ``replace`` spoils a share of it, as the official option does for
+its control. Training goes in two stages: ``scionwood.train.vocabulary.TOKALIGN_STAGES``.
 """
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -24,7 +27,7 @@ from scionwood.methods.vocabulary.making import with_mixtures
 from scionwood.methods.vocabulary.neighbours import BLOCK, has_vector, unit_rows
 from scionwood.methods.vocabulary.rows import Rows
 
-__all__ = ["align", "tokalign"]
+__all__ = ["align", "bleu_1", "tokalign"]
 
 
 @method(unit="axis", resizes=("input", "output"), paper="2506.03523")
@@ -102,3 +105,23 @@ def align(
         nearest = (relative_target[start : start + step] @ relative_source.T).argmax(1)
         chosen[tokens[start : start + step]] = candidates[nearest]
     return chosen
+
+
+def bleu_1(references: Sequence[Tensor], candidates: Sequence[Tensor]) -> float:
+    """Return BLEU-1 between sentences cut by the source's tokenizer and, mapped to its tokens, by the target's.
+
+        exp(min(0, 1 - r / c)) times the share of the c mapped tokens that are among the r of their sentence
+
+    >>> bleu_1([torch.tensor([1, 2, 3, 4])], [torch.tensor([1, 2, 2, 9])])
+    0.5
+
+    Args:
+        references: the source's tokens, sentence by sentence.
+        candidates: the mapped tokens of the same sentences.
+    """
+    matched = sum(
+        (Counter(reference.tolist()) & Counter(candidate.tolist())).total()
+        for reference, candidate in zip(references, candidates, strict=True)
+    )
+    wanted, given = (sum(len(sentence) for sentence in sentences) for sentences in (references, candidates))
+    return matched / given * math.exp(min(0.0, 1 - wanted / given)) if given else 0.0
