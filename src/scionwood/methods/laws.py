@@ -15,7 +15,7 @@ LAWS: dict[str, str] = {
     "increasing": "the index is strictly increasing: nothing is taken twice, and the order is kept",
     "composition": "where n is a multiple of m and m of k, choosing n to m and then m to k equals choosing n to k",
     "nested": "a smaller target takes a subset of what a larger target takes",
-    "equivariant": "permuting the scores permutes the choice: the same channels, wherever they stand",
+    "equivariant": "permuting the scores, or a target's tokens, permutes the choice, or the rows: the same ones",
     "whole": "every target head is one whole source head",
     "fair": "every source head gives the same number of channels",
     # Merges: ``merge(models)`` of tensors in memory, with equal weights.
@@ -28,6 +28,9 @@ LAWS: dict[str, str] = {
     # Growths: ``grow(n, m)`` maps an axis of size n to a larger one of size m.
     "preserving": "M_read^T M_write is the identity: what reads the grown axis gets what it got before",
     "corner": "the old indices come first, in order, and selecting the first n gives the source bit for bit",
+    # Vocabularies: ``method(table, ...)`` gives the rows of the target's tokens; "equivariant" is said of these, too.
+    "copies": "a token that both vocabularies have gets its old row, bit for bit",
+    "convex": "no row leaves the hull of the old ones: whatever the hidden state, no logit passes the largest old one",
     # Initialisers: ``initialize(site, generator)`` gives a site's first values.
     "shape": "a result has the site's shape, in float32",
     "deterministic": "the same site and seed give the same numbers, whatever else was drawn",
