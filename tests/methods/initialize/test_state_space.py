@@ -151,8 +151,13 @@ def test_large_perturbations_are_halved_until_stable():
     found = diagonalise(matrix, generator(), 0.5)
     assert found.relative < 0.1
     assert float(found.values.real.max()) < 0
-    with pytest.raises(MethodError, match="No perturbation of 0.001"):
+    with pytest.raises(MethodError, match=r"(?s)0.001 leaves a matrix of 4 with stable eigenvalues\..*must be stable"):
         diagonalise(torch.eye(4), generator())
+    with pytest.raises(
+        MethodError, match=r"(?s)leaves a matrix of 2 with eigenvalues in conjugate pairs.*relative=0.1"
+    ):
+        diagonalise(hippo_legs(2)[0], generator())
+    assert diagonalise(hippo_legs(2)[0], generator(), pairs=False).relative == 0.001
 
 
 def test_it_answers_like_legs_where_s4d_does_not():
@@ -205,6 +210,16 @@ def test_the_parts_of_one_state_space_share_their_perturbation():
     torch.testing.assert_close(-real[0].exp(), found.values[order].real.float(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(imag[2], found.values[order].imag.float())
     torch.testing.assert_close(torch.view_as_complex(b)[0], found.input(hippo_legs(16)[1])[order].to(torch.complex64))
+    c = perturb_then_diagonalise(Site("m.C", "other", (*shape, 2)), generator(7), draws, b_in_c=False)
+    dense = torch.randn(3, 16, generator=generator(7), dtype=torch.float64)
+    time = torch.arange(40, dtype=torch.float64) * 0.02
+    both = torch.view_as_complex(c).to(torch.complex128) * found.input(hippo_legs(16)[1])[order]
+    fast = 2 * torch.einsum("hn,nt->ht", both, torch.exp(found.values[order, None] * time)).real
+    perturbed = (found.vectors @ torch.diag(found.values) @ torch.linalg.inv(found.vectors)).real
+    slow = torch.stack([dense @ torch.matrix_exp(perturbed * at) @ hippo_legs(16)[1] for at in time], dim=1)
+    torch.testing.assert_close(fast, slow, rtol=1e-3, atol=1e-3)
+    absorbed = perturb_then_diagonalise(Site("m.C", "other", (*shape, 2)), generator(7), draws)
+    torch.testing.assert_close(torch.view_as_complex(absorbed).to(torch.complex128), both, rtol=1e-4, atol=1e-4)
     assert perturb_then_diagonalise(Site("m.A_log", "other", shape), generator(), draws) is None
     assert perturb_then_diagonalise(Site("m.log_dt", "other", (4,)), generator(), draws).shape == (4,)
 

@@ -24,7 +24,7 @@ from scionwood.methods.record import Finite, method
 __all__ = ["convolution_aware", "from_half_spectrum", "spectra"]
 
 
-@method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="1702.06295")
+@method(scope="tensor", laws={"shape", "deterministic"}, paper="1702.06295")
 def convolution_aware(
     site: Site, generator: torch.Generator, *, noise: Annotated[float, Finite(at_least=0)] = 0.05
 ) -> Tensor | None:
@@ -40,7 +40,7 @@ def convolution_aware(
         noise: std of what is added to the filters to break their symmetry; the default of the published code.
     """
     if site.kind == "linear":
-        return shaped(site, orthogonal(*site.shape, generator))
+        return shaped(site, orthogonal(site.shape[0], site.shape[1], generator))
     if site.kind != "convolution":
         return None
     filters, channels, *kernel = site.shape

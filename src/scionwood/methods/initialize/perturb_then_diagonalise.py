@@ -11,6 +11,8 @@ that conjugate pairs are left of which half are stored. The paper minimises cond
 steps that it does not publish, and reaches a smaller condition for the same |E|; it finds |E| of 1e-2 to 1 |A| useful
 with that. A Gaussian E of 1e-2 |A| has unstable eigenvalues at n = 32 already. There is no published code.
 
+C is drawn in LegS's own basis, real and standard normal, and taken to that of the eigenvectors.
+
 The names that a module stores its state space under are those of ``state_space``; A_log, with real values only, is left.
 """
 
@@ -89,7 +91,12 @@ def perturb_then_diagonalise(
     matrix, b = hippo_legs(2 * site.shape[1])
     found = diagonalise(matrix, draws("perturb_then_diagonalise", site.name.rpartition(".")[0]), relative)
     order = found.values.imag.argsort(descending=True)[: site.shape[1]]
-    return part(site, name, found.values[order], found.input(b)[order], generator, b_in_c=b_in_c)
+    inputs = found.input(b)[order]
+    if name != "C":
+        return part(site, name, found.values[order], inputs, generator, b_in_c=b_in_c)
+    # Drawn where LegS is at home: in the basis of the eigenvectors a plain draw would be as large as their condition.
+    outputs = found.output(torch.randn(site.shape[0], len(matrix), generator=generator, dtype=torch.float64))[:, order]
+    return torch.view_as_real(outputs * inputs if b_in_c else outputs).float()
 
 
 def diagonalise(
@@ -113,17 +120,18 @@ def diagonalise(
     """
     matrix = matrix.double()
     length, share = torch.linalg.matrix_norm(matrix, 2), relative
+    problem, hint = "", ""
     for _ in range(200):
         noise = torch.randn(matrix.shape, generator=generator, dtype=torch.float64)
         found = split(matrix + noise * (share * length / torch.linalg.matrix_norm(noise, 2)), share)
         if float(found.values.real.max()) >= 0:
             share /= 2
+            problem, hint = "stable eigenvalues", "The matrix itself must be stable."
         elif not pairs or len(matrix) % 2 or bool((found.values.imag.abs() > 1e-12).all()):
             return found
-    raise MethodError(
-        f"No perturbation of {relative:g} of the matrix leaves it with stable eigenvalues in conjugate pairs.",
-        hint="Ask for a smaller perturbation, or for pairs=False.",
-    )
+        else:
+            problem, hint = "eigenvalues in conjugate pairs", "Small matrices need a larger perturbation: relative=0.1."
+    raise MethodError(f"No perturbation of {relative:g} leaves a matrix of {len(matrix)} with {problem}.", hint=hint)
 
 
 def split(matrix: Tensor, relative: float = 0.0) -> Diagonalised:

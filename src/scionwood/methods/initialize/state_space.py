@@ -124,8 +124,10 @@ def stored(site: Site) -> str | None:
     >>> stored(Site("mixer.dt_proj.bias", "bias", (8,))), stored(Site("head.C", "linear", (8, 8)))
     ('dt_bias', None)
     """
+    if site.is_weight or site.kind == "embedding":
+        return None
     last = site.name.rpartition(".")[2]
-    if site.name.endswith("dt_proj.bias") or last == "dt_bias":
+    if len(site.shape) == 1 and (site.name.endswith("dt_proj.bias") or last == "dt_bias"):
         return "dt_bias"
     dims = {"A_log": 2, "log_A_real": 2, "A_imag": 2, "log_dt": 1}
     if dims.get(last) == len(site.shape):
