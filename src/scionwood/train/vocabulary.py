@@ -1,7 +1,8 @@
 """Training after a change of vocabulary: what to tune when, and the losses that keep new tokens where they were put.
 
 * TokAlign (Li et al., 2025, arXiv:2506.03523) first trains the tables of the new vocabulary alone, then everything:
-  ``TOKALIGN_STAGES`` and ``train_only``.
+  ``TOKALIGN_STAGES`` and ``train_only``. The official code takes what has "embed" in its name, which leaves out the head
+  of models that call it ``lm_head``; here the tables are named.
 * CAST (Rohanian & Krauthammer, 2025, arXiv:2509.26276) initialises the tokens of speech from features, and keeps them near while it trains:
   ``alignment_loss``, ``thin`` and ``PlanningHeads``. No training code is published; what stands here follows the
   abstract, and the defaults (weight 0.1 falling to 0 over the first tenth, 0.9 kept, 100 clusters) are scionwood's.

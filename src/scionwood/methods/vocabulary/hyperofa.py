@@ -10,8 +10,8 @@ sizes. It hurts where few have: then it learns them by heart, and OFA is safer. 
 depend on the scale of the coordinates, which are brought to a standard deviation of 1 meanwhile.
 
 Defaults are those of the published configurations; an earlier SetFormer of the same repository widens the vectors to the
-outputs before its layers, and is not this one. On rows that are a matrix times the mean word vector, 250 tokens teach
-small networks 50 others at a cosine of 0.95 (SetFormer) and 0.88 (BiLSTM).
+outputs before its layers, and is not this one. On rows that are a matrix times the word vectors, 250 tokens
+teach small networks 50 others at a cosine of 0.98 (SetFormer) and 0.87 (BiLSTM) in 60 rounds.
 """
 
 from collections.abc import Sequence
