@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs architectures demo demo-minilm bench-select bench-merge bench-scale constraints clean
+	format docs architectures preservation demo demo-minilm demo-grow bench-select bench-merge bench-scale constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,11 +73,17 @@ docs: setup-check ## build docs/_build/html, warnings are errors
 architectures: setup ## measure every family anew and write the table in the docs (minutes)
 	$(BIN)/python -m tests.architectures.table
 
+preservation: setup ## grow every family with every method and write the table in the docs (many minutes)
+	$(BIN)/python -m tests.grow.table
+
 demo: setup ## the main job on real input: select a student and race it against training from scratch
 	$(BIN)/scionwood demo digits
 
 demo-minilm: setup ## the same with a pretrained sentence encoder
 	$(BIN)/scionwood demo minilm
+
+demo-grow: setup ## grow a small language model and race it against the larger one from scratch (minutes)
+	$(BIN)/scionwood demo growing --seeds 1
 
 bench-select: setup ## time `select` against reading and writing the same bytes
 	$(BIN)/python benchmarks/bench_select.py
