@@ -19,7 +19,11 @@ them.) An activation between a mask and what reads it must have f(0) = 0: GELU, 
 Old channels stay first, so heads are appended: grouped queries need as many new queries for each new key head as the
 old ones have, and a fused projection of queries, keys and values must be split first.
 
-Measured (``tests/train/growth/test_masks.py``): see there for what is exact, and for the loss through a ramp.
+Measured on a character model of docstrings (Llama's blocks; width 32 to 64, inner units 64 to 192, heads 4 to 8, layers 2
+to 4; new weights N(0, 0.02); two seeds), loss on held-out text. Width without masks: 1.87 before, 2.28 after growth, and
+some 50 steps to come back; with a ramp of 200 steps 1.87, and never over 1.89; of 50 steps, up to 1.93 within it. After
+400 steps it is all one: 1.71 without, 1.72 and 1.71 with ramps of 50 and 200, where the small model has 1.74. In the other
+dimensions so small new weights move the loss by 0.01 at most without masks too, and the masks show no gain.
 """
 
 import copy
