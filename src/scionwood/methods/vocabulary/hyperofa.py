@@ -87,6 +87,8 @@ def hyperofa(
     coordinates, primitives = (table, None) if whole else factors(table, rank or 0)
     taught = [index for index, some in enumerate(source_words) if len(some)]
     tokens = [token for token in torch.nonzero(overlap < 0).flatten().tolist() if len(target_words[token])]
+    if not tokens:  # nothing to say, nothing to learn
+        return with_rows(coordinates, overlap, overlap[:0], coordinates[:0], generator, primitives=primitives)
     if len(taught) < 2:
         raise MethodError(f"A network needs source tokens with words to learn from; {len(taught)} have any.")
     if network == "setformer" and word_vectors.shape[1] % heads:
@@ -117,5 +119,4 @@ def hyperofa(
         **sizes,
     )
     said = predict(trained, word_vectors, [target_words[token] for token in tokens], batch=batch, context=context)
-    said = said.reshape(len(tokens), coordinates.shape[1]) * scale
-    return with_rows(coordinates, overlap, torch.tensor(tokens).long(), said, generator, primitives=primitives)
+    return with_rows(coordinates, overlap, torch.tensor(tokens), said * scale, generator, primitives=primitives)
