@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.perturb_then_diagonalise import diagonalise, perturb_then_diagonalise, split
+from scionwood.methods.initialize.perturb_then_diagonalise import descend, diagonalise, perturb_then_diagonalise, split
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.initialize.state_space import StateSpace, diagonal, hippo_legs, kernel, state_space
 
@@ -158,6 +158,20 @@ def test_large_perturbations_are_halved_until_stable():
     ):
         diagonalise(hippo_legs(2)[0], generator())
     assert diagonalise(hippo_legs(2)[0], generator(), pairs=False).relative == 0.001
+
+
+def test_descent_finds_a_better_perturbation_of_the_same_size():
+    matrix, _ = hippo_legs(16)
+    found = descend(matrix, generator(), steps=150)
+    gaussian = diagonalise(matrix, generator(), found.relative)
+    assert 5e-4 < found.relative < 3e-3
+    assert found.condition < gaussian.condition / 4
+    assert float(found.values.real.max()) < 0
+    back = (found.vectors @ torch.diag(found.values) @ torch.linalg.inv(found.vectors)).real
+    error = torch.linalg.matrix_norm(back - matrix, 2) / torch.linalg.matrix_norm(matrix, 2)
+    assert float(error) == pytest.approx(found.relative, rel=1e-6)
+    with pytest.raises(MethodError, match="After 1 steps an eigenvalue is not stable"):
+        descend(matrix, generator(), 0.9, steps=1)
 
 
 def test_it_answers_like_legs_where_s4d_does_not():
