@@ -144,29 +144,22 @@ def test_learning_rates():
     torch.optim.AdamW(parameter_groups(model, 0.01))
 
 
-def test_the_right_rates_matter():
-    """A teacher of 256 features, Adam, 60 steps, the best of five rates each: with both the loss is lower than without."""
-    teacher = torch.randn(256, 256, generator=generator(), dtype=torch.float32) / 16
+def test_the_rate_of_a_dense_layer_carries_over():
+    """A teacher of 256 features, Adam at 0.001, 60 steps: the loss falls further with the multipliers."""
+    teacher = torch.randn(256, 256, generator=generator()) / 16
     signal = torch.randn(512, 256, generator=generator(1))
-
-    def best(scaled):
-        losses = []
-        for rate in (3e-4, 1e-3, 3e-3, 1e-2, 3e-2):
-            layer = BTT(256, 256, rank=4, generator=generator(2))
-            groups = (
-                parameter_groups(nn.Sequential(layer), rate) if scaled else [{"params": layer.parameters(), "lr": rate}]
-            )
-            optimizer = torch.optim.Adam(groups)
-            for _ in range(60):
-                loss = (layer(signal) - signal @ teacher.T).square().mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            losses.append(float(loss.detach()))
-        return losses
-
-    # The rate of a dense layer (1e-3 here) carries over with the multipliers, and not without.
-    assert best(True)[1] < best(False)[1]
+    losses = {}
+    for scaled in (True, False):
+        layer = BTT(256, 256, rank=4, generator=generator(2))
+        groups = parameter_groups(layer, 1e-3) if scaled else [{"params": layer.parameters(), "lr": 1e-3}]
+        optimizer = torch.optim.Adam(groups)
+        for _ in range(60):
+            loss = (layer(signal) - signal @ teacher.T).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses[scaled] = float(loss.detach())
+    assert losses[True] < 0.8 * losses[False]
 
 
 @pytest.mark.parametrize(

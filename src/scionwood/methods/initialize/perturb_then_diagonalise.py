@@ -9,7 +9,7 @@ changes the answer by no more than (2 log n + 4) epsilon to first order, and lea
 E is Gaussian here, |E|_2 = relative |A|_2, halved until every eigenvalue is stable, and drawn again while one is real, so
 that conjugate pairs are left of which half are stored. The paper minimises cond(V) + gamma |E| by gradient descent, with
 steps that it does not publish, and finds |E| of 1e-2 to 1 |A| useful with that. ``descend`` does so, on the logarithm of
-the condition and kept stable: at n = 16 it reaches 129 with |E| = 1.2e-3 |A|, where a Gaussian E of 1e-3 |A| leaves 2400.
+the condition and kept stable: at n = 16 it reaches 142 to 152 with |E| = 1e-3 |A|, where a Gaussian E leaves 740 to 2700.
 A Gaussian E of 1e-2 |A| has unstable eigenvalues at n = 32 already. There is no published code.
 
 C is drawn in LegS's own basis, real and standard normal, and taken to that of the eigenvectors.
