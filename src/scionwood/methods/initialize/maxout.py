@@ -1,4 +1,4 @@
-"""Maxout initialisation: weights that keep the signal through maxima of K pieces (Tseran & Montufar, 2023, arXiv:2301.06956).
+"""Maxout initialisation: a signal kept through maxima of K pieces (Tseran & Montufar, 2023, arXiv:2301.06956).
 
     W ~ N(0, sqrt(c / fan_in)),   c = 1 / E[(max of K normals)^2];   b = 0;   the last layer: c = 1
 

@@ -1,4 +1,4 @@
-"""Pseudo-iid weights: low rank, block-sparse or orthogonal, at the edge of chaos (Nait Saada et al., 2023, arXiv:2310.16597).
+"""Pseudo-iid weights: low rank, block-sparse or orthogonal, critical (Nait Saada et al., 2023, arXiv:2310.16597).
 
     low rank      sigma_w / sqrt(r) A Q^T,  A ~ N(0, 1) of (out, r),  Q of (in, r) with orthonormal columns
     block-sparse  blocks kept with probability p, entries N(0, sigma_w / sqrt(p fan_in)), rows and columns shuffled
