@@ -152,6 +152,8 @@ def learn_mixtures(
                 far = torch.einsum("nd,nkd->nk", centre, other[len(chosen) :].view(len(chosen), drawn, -1))
                 pushed = far.sum(1, keepdim=True) if negatives == "together" else far
                 loss = -(logsigmoid(near) + logsigmoid(-pushed).sum(1)).mean()
+                if not loss.requires_grad:
+                    continue  # old tokens alone
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
