@@ -98,6 +98,18 @@ def test_no_layer_lengthens_a_difference():
         assert float(grown.max()) <= 1 + 1e-5
 
 
+def test_one_unit_of_sll_is_a_reflection():
+    """Where its unit is active y = x - 2 w w^T x / |w|^2: as long as x, so that the 2 of the formula is all there is."""
+    layer = SLLLinear(5, 1, generator=torch.Generator().manual_seed(0)).double()
+    signal = gaussian(40, 5)
+    with torch.no_grad():
+        active = (signal @ layer.weight[0]) > 0
+        result = layer(signal)
+    torch.testing.assert_close(result.norm(dim=1), signal.norm(dim=1))
+    torch.testing.assert_close(result[~active], signal[~active])
+    assert float((result[active] - signal[active]).abs().amax(dim=1).min()) > 0
+
+
 def test_the_steepest_direction_of_sll_is_bounded():
     """The Jacobian at many points, not only differences: 1 is the bound, and it is nearly reached."""
     layer = SLLLinear(6, 30, generator=torch.Generator().manual_seed(0)).double()

@@ -1,4 +1,4 @@
-"""How deep linear networks learn, in closed form: one curve for each mode of the task (Saxe et al., 2013, arXiv:1312.6120).
+"""How deep linear networks learn: a closed-form curve for each mode (Saxe et al., 2013, arXiv:1312.6120).
 
     two layers   u(t) = s e^(2 s t / tau) / (e^(2 s t / tau) - 1 + s / u_0)
     L layers     tau du/dt = L u^(2 - 2 / L) (s - u)

@@ -1,4 +1,4 @@
-"""Fluctuations: how much a layer's signal differs from one draw of a network to the next (Day et al., 2023, arXiv:2310.07765).
+"""Fluctuations: how a signal differs between draws of a network (Day et al., 2023, arXiv:2310.07765).
 
     K_l = mean over units of z_l^2, for one input;     V_l = n Var(K_l) / E[K_l]^2 over draws of the network
 

@@ -1,4 +1,4 @@
-"""AOL and SLL: layers that lengthen no difference, and how fast a signal decays in them (Juston et al., 2025, arXiv:2503.00240).
+"""AOL and SLL: layers that lengthen no difference, and how signals decay (Juston et al., 2025, arXiv:2503.00240).
 
     AOL  W = P diag(d)^(-1/2),  d_j = sum_i |P^T P|_ij                     convolutions: summed over all shifts
     SLL  y = x - 2 W diag(1/t) relu(W^T x + b),  t_i = sum_j |W^T W|_ij q_j / q_i

@@ -1,4 +1,4 @@
-"""Structured layers in place of dense ones: low rank, TT, Monarch, BTT, with muP scaling (Qiu et al., 2024, arXiv:2406.06248).
+"""Structured layers for dense ones: low rank, TT, Monarch, BTT, in muP (Qiu et al., 2024, arXiv:2406.06248).
 
     low rank  x U V                                    TT       cores (r, n_i, m_i, r'), Kronecker at r = 1
     Monarch   two block-diagonal factors, a shuffle between them
