@@ -116,7 +116,7 @@ def test_the_steepest_direction_of_sll_is_bounded():
     layer.log_q.data = gaussian(30, seed=3)
     norms = [
         float(torch.linalg.matrix_norm(torch.func.jacrev(layer)(gaussian(6, seed=seed)).detach(), 2))
-        for seed in range(50)
+        for seed in range(15)
     ]
     assert max(norms) <= 1 + 1e-9
     assert max(norms) > 0.9

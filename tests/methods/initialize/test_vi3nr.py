@@ -8,7 +8,7 @@ import torch
 from scionwood.errors import MethodError
 from scionwood.methods.initialize.activations import Activation, activation
 from scionwood.methods.initialize.site import Site
-from scionwood.methods.initialize.vi3nr import backward, chi, gain, vi3nr
+from scionwood.methods.initialize.vi3nr import backward, chi, gain, note, vi3nr
 
 GAINS = {
     "relu": 1.414214, "tanh": 1.592537, "sigmoid": 1.846229, "gelu": 1.533530, "silu": 1.676532, "elu": 1.245198,
@@ -71,6 +71,9 @@ def test_gelu_drifts_as_its_variance_is_unstable():
         signal = torch.nn.functional.gelu(signal) @ weight.T
         spreads.append(float(signal.square().mean().sqrt()))
     assert spreads[29] > 1.5
+    assert "drifts" in note("gelu", 1.0)
+    assert note("relu", 1.0) == "std 1 stays (chi_par 1.0000), squared gradients times 1 a layer"
+    assert "times 0.3333" in note("gaussian", 1.0)
     assert spreads[59] > 10
 
 

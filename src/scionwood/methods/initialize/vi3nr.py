@@ -35,7 +35,7 @@ from scionwood.methods.initialize.roots import changes
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Finite, method
 
-__all__ = ["Spread", "backward", "chi", "gain", "vi3nr"]
+__all__ = ["Spread", "backward", "chi", "gain", "note", "vi3nr"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,20 @@ def chi(function: Activation | str, sigma: float) -> float:
     (1.177807, 0.333333)
     """
     return gain(function, sigma) ** 2 * moments(named(function), sigma**2).slope
+
+
+def note(function: Activation | str, sigma: float) -> str:
+    """Return what a ledger should say of a spread: whether the variance stays, and what gradients do.
+
+    >>> note("tanh", 1.0)
+    'std 1 stays (chi_par 0.4611), squared gradients times 1.178 a layer'
+    >>> note("gelu", 1.0)
+    'std 1 drifts (chi_par 1.1441), squared gradients times 1.072 a layer'
+    """
+    function = named(function)
+    drift = moments(function, sigma**2).chi_par(gain(function, sigma) ** 2)
+    stays = "stays" if drift <= 1 + 1e-9 else "drifts"
+    return f"std {sigma:g} {stays} (chi_par {drift:.4f}), squared gradients times {chi(function, sigma):.4g} a layer"
 
 
 @lru_cache(maxsize=256)
