@@ -85,6 +85,37 @@ def test_blocks_of_other_scales_are_learned_alike():
     assert errors.max() < 0.05
 
 
+# The steps take the clean block for certain, so that narrow spreads come out a little narrower.
+@pytest.mark.parametrize(("spread", "close"), [(1.0, 0.02), (0.5, 0.1), (0.1, 0.15)])
+def test_samples_have_the_spread_that_the_best_denoiser_knows(spread, close):
+    _, conditions, bank = line(members=4, size=20_000)
+    diffusion = BlockDiffusion([{"w": member} for member in bank], conditions, width=8)
+    kept = diffusion._kept
+
+    class Best(nn.Module):
+        """What is expected of a clean block of N(0, spread) once noise is on it."""
+
+        def forward(self, x, step, number, told):
+            k = kept[step][:, None]
+            return k.sqrt() * spread**2 / (k * spread**2 + 1 - k) * x
+
+    diffusion.network = Best()
+    found = diffusion.packing.pack(diffusion.generate(torch.tensor([0.2])))
+    standard = ((found - diffusion._mean) / diffusion._deviation)[diffusion.packing.mask]
+    assert float(standard.std()) == pytest.approx(spread, rel=close)
+    assert float(kept[-1]) < 1e-4
+
+
+def test_blocks_are_standardised_each_by_itself():
+    _, conditions, bank = line(members=9, size=700)
+    scale = torch.logspace(-3, 3, 700)
+    diffusion = BlockDiffusion([{"w": member * scale} for member in bank], conditions, width=8)
+    held = diffusion.packing.mask
+    for number in range(3):
+        assert float(diffusion._blocks[:, number][:, held[number]].square().mean()) == pytest.approx(1, rel=1e-3)
+    assert not diffusion._blocks[:, ~held].any()
+
+
 def test_a_seed_makes_the_same_weights():
     _, conditions, bank = line(members=8, size=30)
     made = []
