@@ -1,0 +1,121 @@
+"""Two graphs side by side, and what is done and said about the factors found there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import fx
+
+from scionwood.anatomy.absorb import Absorber, AbsorbError, base_name
+from scionwood.anatomy.build import Model
+from scionwood.anatomy.corrections.sites import CONTRACTIONS, CONVOLUTIONS, SCALES, STATISTICS, path_of, site_of
+from scionwood.anatomy.depth import through
+from scionwood.anatomy.match import Match
+
+__all__ = ["SideBySide"]
+
+
+class SideBySide:
+    """The operations of a target's graph, each with the source's that it answers to.
+
+    Args:
+        source: the smaller model.
+        target: the larger one, of which parameters are corrected.
+        match: their axes side by side.
+        copies: for every axis of the target that is copied, how often each index; nothing, where unequally often.
+        pads: the axes of the target that have new indices.
+        means: those of them whose new indices hold the mean of the others.
+        rescales: norms along padded axes are made up for.
+    """
+
+    def __init__(
+        self,
+        source: Model,
+        target: Model,
+        match: Match,
+        copies: Mapping[str, int | None],
+        pads: Collection[str],
+        means: Collection[str],
+        *,
+        rescales: bool,
+    ) -> None:
+        self.target = target
+        self.match = match
+        self.copies = copies
+        self.pads = pads
+        self.means = means
+        self.rescales = rescales
+        self.absorber = Absorber(target, match.target.ties)
+        self.other = Absorber(source, match.source.ties)
+        self.told: dict[str, list[str]] = {}
+        self.failures: list[str] = []
+        self.pairs = self._paired()
+        self.done: set[fx.Node] = set()
+        self.eps: float | None = None
+
+    def _paired(self) -> dict[fx.Node, fx.Node]:
+        mine = self._by_place(self.absorber.graph, self.match.depth)
+        theirs = self._by_place(self.other.graph, {})
+        pairs: dict[fx.Node, fx.Node] = {}
+        for (path, name, _), nodes in mine.items():
+            others = theirs.get((through(f"{path}.", self.match.depth).removesuffix("."), name, ""), [])
+            if len(others) == len(nodes):
+                pairs.update(zip(nodes, others, strict=True))
+            elif name in SCALES | STATISTICS | CONTRACTIONS:
+                self.failures.append(
+                    f"{path or 'the model'} has {len(nodes)} operations {name}, the source's {len(others)}: "
+                    "the two cannot be compared"
+                )
+        order = self.absorber.number
+        return dict(sorted(pairs.items(), key=lambda pair: order[pair[0]]))
+
+    def _by_place(
+        self, graph: fx.Graph, depth: Mapping[str, Sequence[int]]
+    ) -> dict[tuple[str, str, str], list[fx.Node]]:
+        found: dict[tuple[str, str, str], list[fx.Node]] = defaultdict(list)
+        for node in graph.nodes:
+            if node.op == "call_function":
+                found[path_of(node), base_name(node), ""].append(node)
+        return found
+
+    def weights(self, node: fx.Node) -> str | None:
+        """The parameter that a contraction reads with, if it does."""
+        if base_name(node) not in CONTRACTIONS | {"linear", "addmm"}:
+            return None
+        args = node.args[1:3] if base_name(node) == "addmm" else node.args[:2]
+        for arg in args:
+            found = self.absorber.parameter_of(arg)
+            if found is not None:
+                return found[0]
+        return None
+
+    def convolved(self, node: fx.Node) -> str | None:
+        found = self.absorber.parameter_of(node.args[1]) if base_name(node) in CONVOLUTIONS else None
+        return found[0] if found is not None else None
+
+    def absorb(self, node: fx.Node, factor: float, why: str, *, users: Collection[fx.Node] | None = None) -> None:
+        # A recurrence has one for each step, and a module that is used again one for each use: all or none.
+        likes = self.likes(node) if users is None else [node]
+        self.done.update(likes)
+        try:
+            changed = self.absorber.absorb(likes, 1 / factor, users=users)
+        except AbsorbError as error:
+            self.failed(node, factor, why, str(error))
+            return
+        self.tell(changed, 1 / factor, why)
+
+    def likes(self, node: fx.Node) -> list[fx.Node]:
+        """All that one line of one module computes, at every step and at every use; this one included."""
+        site = site_of(node)
+        return [other for other in self.pairs if other is node or (site[0] and site_of(other) == site)]
+
+    def tell(self, changed: Sequence[str], factor: float, why: str) -> None:
+        for name in changed:
+            said = self.told.setdefault(name, [])
+            text = f"times {factor:.4g}: {why}"
+            if text not in said:
+                said.append(text)
+
+    def failed(self, node: fx.Node, factor: float, why: str, reason: str) -> None:
+        self.failures.append(f"{path_of(node) or 'the model'}: {why}, and the factor {factor:.4g} stays: {reason}")

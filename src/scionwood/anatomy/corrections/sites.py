@@ -1,0 +1,102 @@
+"""Sites: where an operation stands in a model, and what of it matters for side-by-side reading of two graphs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, fx
+
+from scionwood.anatomy.absorb import base_name
+
+__all__ = [
+    "ALONG",
+    "CONTRACTIONS",
+    "CONVOLUTIONS",
+    "PASSES",
+    "RECTIFIED",
+    "SCALES",
+    "STATISTICS",
+    "bare",
+    "onward",
+    "path_of",
+    "reduced",
+    "scale_of",
+    "site_of",
+    "size_of",
+    "within",
+]
+
+CONTRACTIONS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention", "baddbmm"})
+STATISTICS = frozenset({"layer_norm", "rms_norm", "group_norm", "instance_norm"})
+RECTIFIED = frozenset({"relu", "relu_", "max_pool2d", "relu6"})
+CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
+ALONG = frozenset({"softmax", "_softmax", "log_softmax", "topk", "sort", "cumsum", "logcumsumexp", "linalg_vector_norm", "norm", "fft_fft", "fft_fftn", "sum", "var", "std", "prod"})  # fmt: skip
+SCALES = frozenset({"mul", "mul_", "div", "div_", "true_divide"})
+PASSES = frozenset({"to", "_to_copy", "type_as", "float", "alias", "dropout", "contiguous", "clone", "detach", "view", "reshape", "transpose", "permute", "unsqueeze", "squeeze"})  # fmt: skip
+
+
+def path_of(node: fx.Node) -> str:
+    """The module that an operation is in."""
+    stack = node.meta.get("nn_module_stack") or {}
+    found = [path for path, _ in stack.values()]
+    return found[-1] if found else ""
+
+
+def site_of(node: fx.Node) -> tuple[str, str, str, list[Any]]:
+    """What tells one line of one module from all others, however often it runs."""
+    sizes = [getattr(arg.meta.get("val"), "shape", None) for arg in node.all_input_nodes]
+    return node.meta.get("stack_trace") or "", path_of(node), base_name(node), sizes
+
+
+def within(node: fx.Node, block: str) -> bool:
+    """Whether an operation is in a block."""
+    return f"{path_of(node)}.".startswith(f"{block}.")
+
+
+def bare(node: fx.Node) -> fx.Node:
+    """A value before views and casts of it."""
+    while node.op == "call_function" and base_name(node) in PASSES and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
+
+
+def onward(node: fx.Node) -> Iterator[fx.Node]:
+    """Who uses a value, past views and casts."""
+    for user in node.users:
+        if user.op == "call_function" and base_name(user) in PASSES | {"select", "slice"}:
+            yield from onward(user)
+        else:
+            yield user
+
+
+def size_of(node: Any, dim: int) -> int:
+    """The size of one dimension of a value."""
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return int(value.shape[dim]) if isinstance(value, Tensor) and value.dim() else 1
+
+
+def scale_of(node: fx.Node) -> float:
+    """By what an attention multiplies its scores."""
+    given = node.kwargs.get("scale")
+    if given is None and len(node.args) > 6:
+        given = node.args[6]
+    return float(given) if isinstance(given, (int, float)) else 1 / math.sqrt(size_of(node.args[0], -1))
+
+
+def reduced(node: fx.Node) -> int:
+    """Over how many numbers a reduction goes."""
+    value = node.args[0].meta.get("val") if isinstance(node.args[0], fx.Node) else None
+    if not isinstance(value, Tensor):
+        return 1
+    dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    if base_name(node) == "linalg_vector_norm" or base_name(node) == "norm":
+        dims = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim")
+    if base_name(node) == "topk":
+        dims = node.args[2] if len(node.args) > 2 else -1
+    shape = tuple(value.shape)
+    if dims is None or not shape:
+        return value.numel()
+    chosen = dims if isinstance(dims, (list, tuple)) else [dims]
+    return math.prod(int(shape[dim]) for dim in chosen if isinstance(dim, int))
