@@ -43,7 +43,8 @@ def command(
     only
         Tensors to initialise, as '*.mlp.*'; may be repeated. Others are left.
     data
-        A batch for methods that measure the outputs of layers: a .safetensors file of the inputs by name.
+        A batch for methods that measure the outputs of layers: a .safetensors or torch file of the inputs by name, or
+        one array as .npy.
     seed
         Of everything random.
     explain
@@ -73,15 +74,13 @@ def command(
         return _explain(config, method, options, seed, only, json=json)
     _values.require_output(out, dry_run=dry_run)
 
-    from scionwood.checkpoint import open as open_checkpoint
     from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.initialize import initialize
 
     check_delivery(
         out, [config], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
     )
-    batch = None if data is None else dict(open_checkpoint(data))
-    made = initialize(config, method=method, options=options, seed=seed, only=only, inputs=batch)
+    made = initialize(config, method=method, options=options, seed=seed, only=only, inputs=data)
     return deliver(
         made,
         out,

@@ -3,9 +3,10 @@
     W <- the singular vectors of a Gaussian matrix of shape (out, in * taps);   b <- 0
     layer by layer, in the order of execution:  s = std of the layer's output over a batch;   W <- W / s
 
-The draw is this method; the pass over a batch is the verb's, and takes one forward: with a bias of zero an output is
-linear in its weight, so that one division is exact and later layers see the output that was mended. Each weight counts
-where it is first used; a layer whose output is zero is left alone, and so is one whose deviation is within the
+The draw is this method; the pass over a batch is the verb's, and takes one forward: an output is linear in its weight,
+so that what the division does to it is known without another, and later layers see the output that was mended. With a
+bias of zero one division is exact; with another bias divisions are repeated, ``attempts`` times at most. Each weight
+counts where it is first used; a layer whose output is zero is left alone, and so is one whose deviation is within the
 tolerance. The model is in evaluation mode, since batch norms that train hide everything.
 
 It lets deep plain nets train that He's draw lets die. It wants inputs of about unit variance: otherwise the first layer
@@ -33,6 +34,7 @@ def lsuv(
     *,
     std: Annotated[float, Finite(above=0)] = 1.0,
     tolerance: Annotated[float, Finite(at_least=0)] = 0.1,
+    attempts: Annotated[int, Finite(at_least=1)] = 10,
     orthonormal: bool = True,
     center: bool = False,
 ) -> Tensor | None:
@@ -43,6 +45,7 @@ def lsuv(
         generator: the torch.Generator to draw from.
         std: what every layer's output shall have; the paper's 1.
         tolerance: a deviation this near is left as it is; the published code's 0.1.
+        attempts: divisions of one weight at most; the published code's 10.
         orthonormal: draw weights anew, rather than rescale those that are there.
         center: move biases so that every layer's output has mean zero.
     """

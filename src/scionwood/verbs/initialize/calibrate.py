@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +13,29 @@ from torch import Tensor, nn
 from scionwood.errors import MethodError, ScionwoodError
 from scionwood.verbs.initialize.sites import Place
 
-__all__ = ["calibrate"]
+__all__ = ["Outcome", "calibrate"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one weight.
+
+    Args:
+        found: the deviation of its layer's output before.
+        divisor: what it was divided by; 1 where it was left.
+    """
+
+    found: float
+    divisor: float
+
+    def __str__(self) -> str:
+        if self.divisor != 1:
+            return f"divided by {self.divisor:.4g}"
+        if self.found == 0:
+            return "not rescaled: its output is zero"
+        if not math.isfinite(self.found):
+            return "not rescaled: its output is not finite"
+        return f"its output's std was near enough: {self.found:.4g}"
 
 
 def calibrate(
@@ -21,8 +45,9 @@ def calibrate(
     *,
     std: float,
     tolerance: float,
+    attempts: int,
     center: bool,
-) -> dict[str, float]:
+) -> dict[str, Outcome]:
     """Divide every weight so that its layer's output has a standard deviation, in the order of execution.
 
     Args:
@@ -31,15 +56,16 @@ def calibrate(
         inputs: the batch: positional arguments and named ones.
         std: what every output shall have.
         tolerance: a deviation this near is left.
+        attempts: divisions of one weight at most: without a bias one is exact.
         center: move biases so that outputs have mean zero.
 
     Returns:
-        For each weight that was looked at, what its output was divided by: 1 where it was left.
+        For each weight whose module was called: the deviation that was found, and what the weight was divided by.
 
     Raises:
         MethodError: the batch does not go through the model.
     """
-    divisors: dict[str, float] = {}
+    outcomes: dict[str, Outcome] = {}
     owners: dict[str, str] = {}
     for place in places:
         if place.site.is_weight:
@@ -47,18 +73,22 @@ def calibrate(
 
     def mend(name: str) -> Any:
         def hook(layer: nn.Module, _: Any, output: Any) -> Any:
-            if name in divisors or not isinstance(output, Tensor):
+            if name in outcomes or not isinstance(output, Tensor):
                 return output
             weight = layer.get_parameter(name.rpartition(".")[2])
             bias = getattr(layer, "bias", None)
-            found = float(output.std(correction=0))
-            divisors[name] = 1.0
-            wide = abs(found - std) > tolerance and found > 0
-            if wide:
-                divisors[name] = found / std
-                weight.div_(divisors[name])
-                shift = 0.0 if bias is None else _along(bias, weight, output)
-                output = (output - shift) / divisors[name] + shift
+            shift = 0.0 if bias is None else _along(bias, weight, output)
+            found = first = _deviation(output)
+            divisor = 1.0
+            for _ in range(attempts):
+                if abs(found - std) <= tolerance or not 0 < found < math.inf:
+                    break
+                step = found / std
+                divisor *= step
+                output = (output - shift) / step + shift
+                found = _deviation(output)
+            weight.div_(divisor)
+            outcomes[name] = Outcome(first, divisor)
             if center and bias is not None:
                 mean = output.mean()
                 bias.sub_(mean)
@@ -86,7 +116,11 @@ def calibrate(
             handle.remove()
         for part, mode in training.items():
             part.training = mode
-    return divisors
+    return outcomes
+
+
+def _deviation(output: Tensor) -> float:
+    return float(output.std(correction=0, dim=None)) if output.numel() else 0.0
 
 
 def _along(bias: Tensor, weight: Tensor, output: Tensor) -> Tensor:

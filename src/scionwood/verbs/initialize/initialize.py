@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,13 @@ from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.initialize.calibrate import calibrate
 from scionwood.verbs.initialize.drawing import Drawing
+from scionwood.verbs.initialize.inputs import read_inputs
 from scionwood.verbs.target import config_of, with_dtype
 
 __all__ = ["drawing_of", "initialize"]
+
+IN_MEMORY = "a batch in memory"
+"""What the lineage says of inputs that no file holds: whoever makes it again is told that there is no such file."""
 
 OUTPUTS = "outputs"
 """The statistic that the verb itself measures, by passing a batch through the model."""
@@ -72,7 +77,8 @@ def initialize(
         method: a method of the family initialize; ``scionwood methods initialize`` lists them.
         options: the method's own options.
         seed: of everything random.
-        inputs: for plain modules, example inputs: a tensor, a tuple or a dict; for ``lsuv`` the batch it measures.
+        inputs: for plain modules, example inputs: a tensor, a tuple or a dict; for ``lsuv`` the batch it measures. Either
+            may be a file: a ``.safetensors`` or torch file of inputs by name, or one array as ``.npy``.
         statistics: what a method needs beside the model, by name: for ``virgo`` the graph.
         only: patterns of tensor names, as ``"*.mlp.*"``; other tensors are left as they are.
 
@@ -91,6 +97,8 @@ def initialize(
         >>> ledger, net[2].weight.detach()[0].tolist()
         (Ledger(4 initialized), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
+    given = str(inputs) if isinstance(inputs, (str, Path)) else None if inputs is None else IN_MEMORY
+    inputs = read_inputs(inputs) if isinstance(inputs, (str, Path)) else inputs
     modes = {part: part.training for part in target.modules()} if isinstance(target, nn.Module) else {}
     try:
         model = _model(target, inputs)
@@ -100,7 +108,7 @@ def initialize(
     drawing = drawing_of(model, method, options, seed, statistics, only)
     if isinstance(target, nn.Module):
         return _in_place(target, model, drawing, inputs)
-    return _checkpoint(target, model, drawing, method, inputs, only)
+    return _checkpoint(target, model, drawing, method, inputs, given, only)
 
 
 def drawing_of(
@@ -132,8 +140,10 @@ def drawing_of(
 
 def _model(target: Any, inputs: object) -> Model:
     if isinstance(target, nn.Module):
-        if hasattr(target, "config"):
-            return anatomies.from_config(cast("Any", target.config), type(target).__name__)
+        if type(target).__module__.startswith("transformers."):
+            config = copy.deepcopy(cast("Any", target.config))
+            config.architectures = [type(target).__name__]
+            return anatomies.from_config(config, type(target).__name__)
         if inputs is None:
             raise MethodError(
                 f"{type(target).__name__} is a plain module, whose graph needs example inputs",
@@ -162,6 +172,7 @@ def _in_place(module: nn.Module, model: Model, drawing: Drawing, inputs: object)
             f"{drawing.record.name.partition('.')[2]} measures the outputs of layers, and has no batch",
             hint="give inputs=…: a batch of real data, of about unit variance",
         )
+    _check_described(module, model)
     with torch.no_grad():
         for name in drawing.tensors:
             drawing.fill(name, state[name])
@@ -170,18 +181,34 @@ def _in_place(module: nn.Module, model: Model, drawing: Drawing, inputs: object)
     return Ledger(_noted(drawing.entries(names, {name: state[name].numel() for name in names}), notes))
 
 
+def _check_described(module: nn.Module, model: Model) -> None:
+    """Refuse a module that was changed after its config had made it."""
+    real, seen = (
+        {name: tuple(each.shape) for name, each in part.state_dict(keep_vars=True).items()}
+        for part in (module, model.module)
+    )
+    problems = [f"{name} is not in the config's model" for name in real if name not in seen]
+    problems += [f"{name} is missing" for name in seen if name not in real]
+    problems += [
+        f"{name} is {real[name]}, and {seen[name]} by its config"
+        for name in real
+        if seen.get(name, real[name]) != real[name]
+    ]
+    if problems:
+        raise MethodError(
+            f"{type(module).__name__} is not what its config describes.",
+            problems=problems,
+            hint="put the sizes into its config",
+        )
+
+
 def _calibrated(module: nn.Module, drawing: Drawing, inputs: object) -> dict[str, str]:
     """Run the pass over the batch; what is to be said of each weight."""
-    told = {name: drawing.options[name] for name in ("std", "tolerance", "center")}
-    divisors = calibrate(module, drawing.chosen, _call(inputs), **told)
+    told = {name: drawing.options[name] for name in ("std", "tolerance", "attempts", "center")}
+    outcomes = calibrate(module, drawing.chosen, _call(inputs), **told)
     weights = dict.fromkeys(place.tensor for place in drawing.chosen if place.site.is_weight)
     return {
-        name: f"divided by {divisors[name]:.4g}"
-        if divisors.get(name, 1.0) != 1.0
-        else "its output was near enough"
-        if name in divisors
-        else "not rescaled: its module's own forward is not called"
-        for name in weights
+        name: str(outcomes.get(name, "not rescaled: it has no module of its own that is called")) for name in weights
     }
 
 
@@ -211,7 +238,7 @@ def _call(inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def _checkpoint(
-    target: Any, model: Model, drawing: Drawing, method: str, inputs: object, only: Sequence[str]
+    target: Any, model: Model, drawing: Drawing, method: str, inputs: object, given: str | None, only: Sequence[str]
 ) -> Checkpoint:
     layout = layout_of(model)
     state = model.module.state_dict(keep_vars=True)
@@ -256,6 +283,7 @@ def _checkpoint(
         "method": method,
         "options": drawing.options,
         "only": list(only),
+        "inputs": given if _needs_outputs(drawing) else None,
     }
     aliases = {alias: kept for alias, kept in anatomies.derive(model).ties.items() if kept in tensors}
     return Checkpoint(
