@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
     from scionwood.verbs.stack import stack
+    from scionwood.verbs.vocabulary import vocabulary
 
     __version__: str
 
@@ -59,6 +60,7 @@ __all__ = [
     "open",
     "select",
     "stack",
+    "vocabulary",
     "write",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = {
     "write": "scionwood.checkpoint",
     "select": "scionwood.verbs.select",
     "stack": "scionwood.verbs.stack",
+    "vocabulary": "scionwood.verbs.vocabulary",
 }
 
 

@@ -112,6 +112,27 @@ SURFACE = {
         "--shard-size",
         "--workers",
     ],
+    "vocabulary": [
+        "SOURCE",
+        "--dry-run",
+        "--dtype",
+        "--json",
+        "--memory",
+        "--method",
+        "--option",
+        "--out",
+        "--overwrite",
+        "--pad-to-multiple-of",
+        "--report",
+        "--restart",
+        "--seed",
+        "--shard-size",
+        "--special",
+        "--text",
+        "--tokenizer",
+        "--vectors",
+        "--workers",
+    ],
 }
 
 

@@ -27,8 +27,9 @@ def model_card(name: str, checkpoint: Checkpoint, lineage: Lineage) -> str:
     """
     verb = str(lineage.recipe.get("verb", "write"))
     fields: dict[str, Any] = {}
-    if lineage.parents:
-        fields["base_model"] = list(dict.fromkeys(_model_name(parent) for parent in lineage.parents))
+    models = [parent for parent in lineage.parents if not parent.is_file]
+    if models:
+        fields["base_model"] = list(dict.fromkeys(_model_name(parent) for parent in models))
         fields["base_model_relation"] = _RELATIONS.get(verb, "finetune")
     if checkpoint.config is not None:
         fields["library_name"] = "peft" if checkpoint.is_adapter else "transformers"

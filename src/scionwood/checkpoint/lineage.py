@@ -1,9 +1,11 @@
 """Where weights came from: the recipe, the parents by digest, the seed, the versions; and their parents in turn."""
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +15,20 @@ from scionwood.errors import SourceError
 __all__ = ["Lineage", "Parent", "format_pedigree", "installed_versions"]
 
 SCHEMA = 1
+FILE_DIGEST = "file-sha256:"
+
+
+def file_digest(path: Path) -> str:
+    """Return what a file that is no checkpoint is known by.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return FILE_DIGEST + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,16 @@ class Parent:
     role: str | None = None
     license: str | None = None
     lineage: "Lineage | None" = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a single file that is no checkpoint: a tokenizer, a text; its digest says so."""
+        return (self.digest or "").startswith(FILE_DIGEST)
+
+    @classmethod
+    def of_file(cls, path: Path, role: str) -> "Parent":
+        """Return a file that is no checkpoint as a parent."""
+        return cls(str(path), digest=file_digest(path), role=role)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parent as plain data, without what is not known."""

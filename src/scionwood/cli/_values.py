@@ -25,7 +25,7 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 """A whole number, written as one."""
 
 EXAMPLES = {"--set": "hidden_size=256", "--option": "arithmetic=float32", "--depth": "encoder.block=even"}
-EXAMPLES |= {"--parent": "llama=/models/llama"}
+EXAMPLES |= {"--parent": "llama=/models/llama", "--special": "'eos=<|end|>'"}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 
 

@@ -14,6 +14,7 @@ import torch
 from scionwood.checkpoint import Checkpoint, LazyTensor, Lineage, Parent, Progress, digest, write
 from scionwood.checkpoint import lineage as lineage_of
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.lineage import file_digest
 from scionwood.engine.combine import elements
 from scionwood.errors import SourceError
 from scionwood.recipe.read import parse_recipe
@@ -150,7 +151,9 @@ def _changed(parent: Parent, renamed: Mapping[str, str]) -> Iterator[str]:
     now = renamed.get(named, renamed.get(parent.source, named))
     told = parent.source if now == named else f"{parent.source}, now {now},"
     try:
-        own = digest(now, full=(parent.digest or "").startswith("sha256:"))
+        own = (
+            file_digest(Path(now)) if parent.is_file else digest(now, full=(parent.digest or "").startswith("sha256:"))
+        )
     except SourceError as error:
         yield f"{told} is missing: {error.message}"
         return

@@ -186,6 +186,13 @@ VERBS: Mapping[str, Verb] = {
                 Field(
                     "only", "value", "Patterns of tensor names; others are left.", annotation=Sequence[str], default=()
                 ),
+                Field(
+                    "inputs",
+                    "value",
+                    "A file with a batch, for a method that measures.",
+                    annotation=str | None,
+                    default=None,
+                ),
                 _METHOD_OPTIONS,
                 _SEED,
             ),
@@ -200,7 +207,9 @@ VERBS: Mapping[str, Verb] = {
                 Field("like", "config", "The larger model's shape: a folder or a file with a config, or a config."),
                 Field("set", "settings", "Sizes of the target, by their names in the config."),
                 Field("method", "method", "How every axis grows.", default="hypercloning"),
-                Field("depth", "value", "Which layers a deeper target has.", annotation=_DEPTH, default="block_expansion"),
+                Field(
+                    "depth", "value", "Which layers a deeper target has.", annotation=_DEPTH, default="block_expansion"
+                ),
                 _METHOD_OPTIONS,
                 _SEED,
             ),
@@ -211,6 +220,34 @@ VERBS: Mapping[str, Verb] = {
             "scionwood.verbs.stack:stack",
             None,
             (Field("parts", "parts", "The models, each with the layers [first, one past the last].", required=True),),
+        ),
+        Verb(
+            "vocabulary",
+            "A model under another tokenizer.",
+            "scionwood.verbs.vocabulary:vocabulary",
+            "vocabulary",
+            (
+                Field("source", "source", "The model, with its own tokenizer beside it.", required=True),
+                Field(
+                    "tokenizer",
+                    "value",
+                    "The new one: a folder, a tokenizer.json, a model, or a hub id.",
+                    required=True,
+                ),
+                Field("method", "method", "How rows for new tokens are made.", default="mean_subword"),
+                Field("text", "value", "Files that methods learn from.", annotation=Sequence[str], default=()),
+                Field("vectors", "value", "Files of word vectors, one or two.", annotation=Sequence[str], default=()),
+                Field(
+                    "pad_to_multiple_of",
+                    "value",
+                    "Rows are added up to a multiple of it.",
+                    annotation=int | None,
+                    default=None,
+                ),
+                Field("special", "settings", "Purpose, such as eos, → the new token that serves it."),
+                _METHOD_OPTIONS,
+                _SEED,
+            ),
         ),
         Verb(
             "apply_adapter",

@@ -66,14 +66,24 @@ class Rows:
     def apply(self, table: Tensor) -> Tensor:
         """Return the new table (Vt, d) from the source's rows (Vs, d), in float32."""
         made = table.new_zeros((len(self), table.shape[1]), dtype=torch.float32)
-        source = table.float()
         for column in range(self.indices.shape[1]):
             weights = self.weights[:, column]
             used = weights != 0
-            made[used] += weights[used, None] * source[self.indices[used, column]]
+            made[used] += weights[used, None] * table[self.indices[used, column]].float()
         if self.values is not None:
             made[self.tokens] = self.values.float()
         return made
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """Return the rows of the tokens from ``start`` to before ``stop``."""
+        inside = (self.tokens >= start) & (self.tokens < stop)
+        return Rows(
+            indices=self.indices[start:stop],
+            weights=self.weights[start:stop],
+            status=self.status[start:stop],
+            tokens=self.tokens[inside] - start,
+            values=None if self.values is None else self.values[inside],
+        )
 
     @property
     def counts(self) -> Mapping[Status, int]:

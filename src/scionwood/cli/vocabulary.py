@@ -1,0 +1,176 @@
+"""Give a model the vocabulary of another tokenizer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scionwood.cli._values import Whole
+
+if TYPE_CHECKING:
+    from scionwood.verbs.vocabulary import Report
+
+
+def command(
+    source: str,
+    /,
+    *,
+    tokenizer: str,
+    method: str = "mean_subword",
+    out: Path | None = None,
+    text: tuple[str, ...] = (),
+    vectors: tuple[str, ...] = (),
+    option: tuple[str, ...] = (),
+    special: tuple[str, ...] = (),
+    pad_to_multiple_of: Whole | None = None,
+    report: Path | None = None,
+    seed: Whole = 0,
+    dtype: str | None = None,
+    shard_size: str = "5GB",
+    overwrite: bool = False,
+    restart: bool = False,
+    workers: Whole | None = None,
+    memory: str | None = None,
+    json: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """Give a model the vocabulary of another tokenizer: rows of its embedding and head for the new tokens.
+
+    Tokens that both tokenizers have keep their rows; 'scionwood methods vocabulary' lists how the others begin. The result
+    is a folder with the new tokenizer that loads like any other checkpoint.
+
+    Parameters
+    ----------
+    source
+        The model, with its own tokenizer beside it: a folder, or a hub id.
+    tokenizer
+        The new tokenizer: a folder, a tokenizer.json, a model that has one, or a hub id.
+    method
+        How rows for new tokens are made; 'scionwood methods vocabulary' lists the methods.
+    out
+        The folder to write. It appears only when complete.
+    text
+        A file of text that the new tokenizer is for, for methods that learn from it; may be repeated.
+    vectors
+        A file of word vectors (word2vec's text format), or two: of the old language and of the new. Methods that need
+        vectors train small ones on --text unless given.
+    option
+        An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them.
+    special
+        PURPOSE=TOKEN: the new token that serves as bos, eos, unk, pad, cls, sep or mask, where the tokenizer does not say.
+    pad_to_multiple_of
+        Add rows up to a multiple of this.
+    report
+        Print every method side by side on this text, and write nothing: shared tokens, tokens a word, the bits per byte
+        that the model begins with.
+    seed
+        Of everything random.
+    dtype
+        Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
+    shard_size
+        The largest file to write.
+    overwrite
+        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
+    restart
+        Begin anew, where a run that was interrupted would be gone on with.
+    workers
+        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
+    memory
+        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
+        given.
+    json
+        Print the ledger, or the report, as JSON.
+    dry_run
+        Print the ledger and write nothing.
+    """
+    from scionwood.cli import _values
+
+    options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
+    named = _values.assignments("--special", special)
+    if report is not None:
+        return _report(source, tokenizer, [*text, str(report)], vectors, named, seed, json=json)
+    _values.require_output(out, dry_run=dry_run)
+
+    from scionwood.cli._output import check_delivery, deliver
+    from scionwood.verbs.vocabulary import vocabulary
+
+    check_delivery(
+        out,
+        [source, tokenizer],
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        workers=workers,
+        memory=memory,
+    )
+    made = vocabulary(
+        source,
+        tokenizer=tokenizer,
+        method=method,
+        text=text,
+        vectors=vectors,
+        options=options,
+        seed=seed,
+        pad_to_multiple_of=pad_to_multiple_of,
+        special=named,
+    )
+    return deliver(
+        made,
+        out,
+        shard_size=shard_size,
+        dtype=dtype,
+        overwrite=overwrite,
+        restart=restart,
+        workers=workers,
+        memory=memory,
+        json=json,
+        dry_run=dry_run,
+    )
+
+
+def _report(
+    source: str,
+    tokenizer: str,
+    text: list[str],
+    vectors: tuple[str, ...],
+    named: dict[str, str],
+    seed: int,
+    *,
+    json: bool,
+) -> int:
+    from dataclasses import asdict
+
+    from scionwood.cli._terminal import print_json, print_lines
+    from scionwood.verbs.vocabulary import report
+    from scionwood.verbs.vocabulary.vocabulary import setting_of
+
+    found = report(setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=named))
+    if json:
+        print_json(asdict(found))
+        return 0
+    print_lines(
+        [
+            f"{found.shared:,} of {found.tokens:,} tokens are in both vocabularies",
+            f"tokens a word      {found.fertility[0]:.3f} before, {found.fertility[1]:.3f} after",
+            f"bytes a token      {found.bytes_per_token[0]:.3f} before, {found.bytes_per_token[1]:.3f} after",
+            f"bits a byte        {_shown(found.before)} before, with the model's own tokenizer",
+            "",
+        ]
+    )
+    _print_methods(found)
+    return 0
+
+
+def _print_methods(found: "Report") -> None:
+    from rich.table import Table
+
+    from scionwood.cli._terminal import print_renderable
+
+    table = Table("method", "copied", "mixed", "made", "drawn", "bits a byte after", "", box=None, pad_edge=False)
+    lines = sorted(found.lines, key=lambda line: (line.bits is None, line.bits or 0.0, bool(line.note)))
+    for line in lines:
+        counts = [f"{line.counts[status]:,}" if line.counts else "" for status in ("copied", "mixed", "made", "drawn")]
+        table.add_row(line.method, *counts, _shown(line.bits) if not line.note else "", line.note)
+    print_renderable(table)
+
+
+def _shown(bits: float | None) -> str:
+    return "" if bits is None else f"{bits:.3f}"

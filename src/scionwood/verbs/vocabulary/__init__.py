@@ -1,0 +1,16 @@
+"""Vocabulary: a model under another tokenizer, the rows of its embedding and head made for the new tokens.
+
+=============  ========================================================================================================
+``tables``     which tensors have a row for each token, by the anatomy
+``tokens``     two tokenizers side by side: the same tokens, the same purposes, the pieces of new tokens
+``inputs``     what methods ask for: overlaps, pieces, counts, vectors
+``settings``   the new tokenizer's files, and what the config says of tokens by number
+``vocabulary`` the verb
+``report``     every method side by side: overlap, fertility, the loss that the model begins with
+=============  ========================================================================================================
+"""
+
+from scionwood.verbs.vocabulary.report import Report, report
+from scionwood.verbs.vocabulary.vocabulary import vocabulary
+
+__all__ = ["Report", "report", "vocabulary"]

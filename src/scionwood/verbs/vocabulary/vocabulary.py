@@ -1,0 +1,231 @@
+"""The verb: a model under another tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scionwood import anatomy as anatomies
+from scionwood.checkpoint import (
+    Checkpoint,
+    ComputedTensor,
+    Entry,
+    LazyTensor,
+    Ledger,
+    Lineage,
+    Parent,
+    Source,
+    installed_versions,
+    parent_of,
+)
+from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.parent import told
+from scionwood.errors import MatchError, MethodError
+from scionwood.methods import registry
+from scionwood.methods.record import resolve
+from scionwood.methods.vocabulary.rows import Rows
+from scionwood.verbs.vocabulary.inputs import Inputs, read_text, read_vectors
+from scionwood.verbs.vocabulary.settings import settle
+from scionwood.verbs.vocabulary.tables import Table, as_stored, tables_of
+from scionwood.verbs.vocabulary.tokens import Tokens, read_tokens, tokens_beside
+
+__all__ = ["Setting", "setting_of", "vocabulary"]
+
+
+def vocabulary(
+    source: Source | nn.Module,
+    *,
+    tokenizer: str | Path | Checkpoint,
+    method: str = "mean_subword",
+    text: Sequence[str | Path] = (),
+    vectors: Sequence[str | Path] = (),
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    pad_to_multiple_of: int | None = None,
+    special: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> Checkpoint:
+    """Give a model another tokenizer's vocabulary: rows of its embedding and head for the new tokens.
+
+    Which tensors have a row for each token is read off the anatomy. Tokens of both vocabularies are known by their text,
+    whatever letters a tokenizer writes it with; special ones by what they are for.
+
+    Args:
+        source: the model, with its own tokenizer beside it: whatever :func:`scionwood.open` takes.
+        tokenizer: the new one: a folder, a ``tokenizer.json``, a model with one, or a hub id.
+        method: a method of the family vocabulary; ``scionwood methods vocabulary`` lists them.
+        text: files of text that the new tokenizer is for, for methods that learn from it.
+        vectors: a file of word vectors in the text format of word2vec, or two: of the source's language and of the
+            target's. Without, methods that need vectors train small ones on the text.
+        options: the method's own options.
+        seed: of everything random.
+        pad_to_multiple_of: rows are added up to a multiple of it, the mean of the others.
+        special: purpose (``eos``) → the new token that serves it, where the tokenizer does not say.
+        inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``.
+
+    Returns:
+        A lazy checkpoint with the new tokenizer's files. Its ledger says for every table how many rows were copied, mixed,
+        made of something else, and drawn at random.
+
+    Raises:
+        SourceError: the model, the tokenizer, the text or the vectors cannot be read.
+        MatchError: the model has no table of tokens or no tokenizer, or special tokens have no counterpart.
+        MethodError: an unknown method or option, or a method without what it needs.
+    """
+    function = registry.load(method, family="vocabulary")
+    resolved = resolve(function, dict(options or {}))
+    if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
+        raise MethodError(f"Rows cannot be brought up to a multiple of {pad_to_multiple_of}.")
+    setting = setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=special, inputs=inputs)
+    checkpoint = setting.checkpoint
+    multiple = pad_to_multiple_of or 1
+    rows = -(-setting.target.size // multiple) * multiple
+    settled = settle(checkpoint, setting.source, setting.target, rows, special)
+    made = setting.rows(function, resolved)
+    tensors: dict[str, LazyTensor] = {}
+    entries: list[Entry] = []
+    for name, stored in checkpoint.tensors.items():
+        table = setting.tables.get(name)
+        if table is None:
+            tensors[name] = stored
+            entries.append(Entry(name, "copied", name, "", stored.num_elements))
+            continue
+        tensors[name] = _tensor(name, table, made[name], rows, setting.source.size)
+        detail = _detail(made[name], rows - setting.target.size)
+        entries.append(Entry(name, "reworded", name, detail, tensors[name].num_elements))
+    recipe: dict[str, Any] = {
+        "verb": "vocabulary",
+        "source": told(checkpoint),
+        "tokenizer": str(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer.source,
+        "method": method,
+        "options": resolved,
+        "text": [str(each) for each in text],
+        "vectors": [str(each) for each in vectors],
+        "pad_to_multiple_of": pad_to_multiple_of,
+        "special": dict(special or {}),
+    }
+    return dataclasses.replace(
+        checkpoint,
+        tensors=tensors,
+        config=settled.config,
+        side_files=settled.side_files,
+        documents=settled.documents,
+        source=f"vocabulary({checkpoint.source})",
+        revision=None,
+        lineage=Lineage(
+            {key: value for key, value in recipe.items() if value},
+            (parent_of(checkpoint, "source"), *_files(setting, text, vectors)),
+            seed,
+            installed_versions("transformers", "tokenizers"),
+        ),
+        ledger=Ledger(entries),
+        origin=None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A model, its tokenizer, and the one that it gets.
+
+    Args:
+        checkpoint: the model.
+        tables: the stored tensors with a row for each token, by name.
+        source: its tokenizer.
+        target: the new one.
+        inputs: what methods ask for.
+    """
+
+    checkpoint: Checkpoint
+    tables: Mapping[str, Table]
+    source: Tokens
+    target: Tokens
+    inputs: Inputs
+
+    def rows(self, method: Callable[..., Rows], options: Mapping[str, Any]) -> dict[str, Rows]:
+        """Ask a method for the rows of every table."""
+        held = {name: table.read(self.source.size).float() for name, table in self.tables.items()}
+        # The input table and the head, or one where they are tied: what CW2V learns together.
+        matrices = [held[name] for name, table in self.tables.items() if table.role != "bias"][:2]
+        return {
+            name: method(*self.inputs.hand(method, held[name], table.role, matrices).values(), **options)
+            for name, table in self.tables.items()
+        }
+
+
+def setting_of(
+    source: Source | nn.Module,
+    tokenizer: str | Path | Checkpoint,
+    *,
+    text: Sequence[str | Path] = (),
+    vectors: Sequence[str | Path] = (),
+    seed: int = 0,
+    special: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+) -> Setting:
+    """Read a model, both tokenizers, the text and the vectors.
+
+    Raises:
+        SourceError: something cannot be read.
+        MatchError: the model has no config, no table of tokens, or no tokenizer.
+    """
+    checkpoint = open_checkpoint(source)
+    if checkpoint.config is None or "model_type" not in checkpoint.config:
+        raise MatchError(
+            f"{checkpoint.source} has no config that says which model it is", hint="give a folder with a config.json"
+        )
+    target = read_tokens(tokenizer)
+    if len(vectors) > 2:
+        raise MethodError(f"{len(vectors)} files of vectors are too many: one, or the source's and the target's.")
+    documents, spaces = read_text(text), [read_vectors(file) for file in vectors]
+    model = anatomies.from_config(checkpoint.config, checkpoint.source)
+    tables = {table.stored.name: table for table in tables_of(model, checkpoint)}
+    least = min(table.rows for table in tables.values())
+    own = tokens_beside(checkpoint, least)
+    handed = Inputs(own, target, text=documents, vectors=spaces, seed=seed, named=special, given=inputs)
+    return Setting(checkpoint, tables, own, target, handed)
+
+
+def _tensor(name: str, table: Table, made: Rows, rows: int, count: int) -> ComputedTensor:
+    """A table under the new vocabulary, made a range of rows at a time where tokens are rows."""
+    shape = tuple(rows if dim == table.dim else size for dim, size in enumerate(table.stored.shape))
+    dtype = table.stored.dtype
+    mean: list[Tensor] = []
+
+    def padding(own: Tensor) -> Tensor:
+        if not mean:
+            mean.append(made.apply(own).mean(0, keepdim=True))
+        return mean[0]
+
+    def compute(start: int, stop: int) -> Tensor:
+        own = table.read(count)
+        part = made.part(start, min(stop, len(made))).apply(own)
+        if stop > len(made):
+            part = torch.cat([part, padding(own).expand(stop - max(start, len(made)), -1)])
+        return as_stored(part, table)
+
+    if table.dim == 0:
+        return ComputedTensor(name, shape, dtype, compute, sources=[table.stored])
+
+    def whole(start: int, stop: int) -> Tensor:
+        return compute(0, rows)[start:stop]
+
+    return ComputedTensor(name, shape, dtype, whole, whole=True, sources=[table.stored])
+
+
+def _detail(made: Rows, padding: int) -> str:
+    parts = [f"{count:,} {status}" for status, count in made.counts.items() if count]
+    return "rows: " + ", ".join([*parts, *([f"{padding:,} of padding"] if padding else [])])
+
+
+def _files(setting: Setting, text: Sequence[str | Path], vectors: Sequence[str | Path]) -> list[Parent]:
+    """The tokenizer, the text and the vectors by digest, so that they are known again."""
+    return [
+        *(Parent.of_file(path, "tokenizer") for path in setting.target.files.values()),
+        *(Parent.of_file(Path(each).expanduser(), "text") for each in text),
+        *(Parent.of_file(Path(each).expanduser(), "vectors") for each in vectors),
+    ]
