@@ -20,6 +20,7 @@ __all__ = [
     "MULTIPLY",
     "NORMS",
     "PARTIAL",
+    "PICKS",
     "SAME",
     "SPLITS",
     "TRANSPOSE",
@@ -52,7 +53,8 @@ MULTIPLY = frozenset({"mul", "mul_"})
 DIVIDE = frozenset({"div", "div_", "true_divide"})
 ADD = frozenset({"add", "add_", "sub", "sub_", "rsub"})
 JOIN = frozenset({"cat", "concat", "concatenate", "stack"})
-LINEAR = frozenset({"linear", "addmm", "mm", "matmul", "bmm"})
+LINEAR = frozenset({"linear", "addmm", "mm", "matmul", "bmm", "grouped_mm", "_grouped_mm", "grouped_mm_fallback"})
+PICKS = frozenset({"index", "index_select", "gather", "take_along_dim"})
 CONVOLVE = frozenset({"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "convolution"})
 NORMS = frozenset({"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm"})
 TRANSPOSE = frozenset({"t", "transpose", "permute", "numpy_T"})

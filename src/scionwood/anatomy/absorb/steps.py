@@ -22,6 +22,7 @@ from scionwood.anatomy.absorb.nodes import (
     MULTIPLY,
     NORMS,
     PARTIAL,
+    PICKS,
     SAME,
     SPLITS,
     AbsorbError,
@@ -78,6 +79,8 @@ class Steps(Parameters):
             return [(node.args[0], alpha, mask)], []  # type: ignore[list-item]
         if name == "index" and self.parameter_of(node.args[0]):
             return [], [self._looked_up(node, node.args[0], alpha, mask)]
+        if name in PICKS and mask is None:
+            return [(node.args[0], alpha, None)], []  # type: ignore[list-item]  # rows in another order, as experts see them
         if name in BIJECTIVE or name in PARTIAL:
             return self._view(node, alpha, mask), []
         if name in HOMOGENEOUS:
