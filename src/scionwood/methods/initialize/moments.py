@@ -156,7 +156,8 @@ def correlated(which: str | Activation | Callable[[Tensor], Tensor], q: float, c
         return (function(scale * z) * values.sum(dim=(1, 2)))[None]
 
     near = [kink / scale + side * rest * 2.0**step for kink in function.kinks for side in (-1, 1) for step in range(5)]
-    tilted = [] if correlation == 0 else [edge / correlation for edge in [*cuts, *near]]
+    bent = [kink / scale for kink in function.kinks] + near
+    tilted = [] if correlation == 0 else [edge / correlation for edge in bent]
     return float(expectation(inner, [*cuts, *tilted], tolerance=1e-13))
 
 
