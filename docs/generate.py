@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ def main(folder: Path) -> None:
         "architectures.md": architectures(HERE / "architectures.json"),
         "catalogue/index.md": catalogue_index(),
         "command-line.md": command_line(),
+        "preservation.md": preservation(HERE / "preservation.json"),
         **{f"catalogue/{family}.md": catalogue(family) for family in _families()},
         **{f"catalogue/{room}.md": parts(room) for room in ROOMS},
     }
@@ -176,6 +178,49 @@ def architectures(source: Path) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def preservation(source: Path) -> str:
+    """Return the table of what growing preserves: for every method a row for each family, a column for each dimension.
+
+    The file maps a family to its methods, these to dimensions, and these to what was measured:
+    ``{"Llama": {"hypercloning": {"hidden": {"preserved": true, "difference": 9e-07}, …}, …}, …}``.
+    """
+    lines = ["# What growing preserves", ""]
+    if not source.is_file():
+        return "\n".join([*lines, "The table is made from models that were grown; this build had none.", ""])
+    families: dict[str, dict[str, dict[str, dict[str, Any]]]] = json.loads(source.read_text(encoding="utf-8"))
+    lines += [
+        "Tiny models with random weights, norms and biases included, are grown by the anatomy alone, and all outputs of the",
+        "two compared in float32. A number is the largest difference, relative to the largest output, where the ledger says",
+        "that the function is preserved; two numbers are with the norms' eps as it is, and with none. Otherwise a letter",
+        "says why not. `make preservation` measures anew.",
+    ]
+    for method in dict.fromkeys(name for methods in families.values() for name in methods):
+        own = {family: methods[method] for family, methods in families.items() if method in methods}
+        found = dict.fromkeys(name for dimensions in own.values() for name in dimensions)
+        columns = sorted(found, key=lambda name: name == "all")
+        reasons: dict[str, str] = {}
+        rows = [
+            (family, *(_preserved(dimensions.get(column), reasons) for column in columns))
+            for family, dimensions in own.items()
+        ]
+        lines += ["", f"## {method}", "", *_table(("family", *columns), rows)]
+        lines += ["", *(f"- **{letter}** {reason}" for reason, letter in reasons.items())] if reasons else []
+    return "\n".join([*lines, ""])
+
+
+def _preserved(found: dict[str, Any] | None, reasons: dict[str, str]) -> str:
+    if found is None:
+        return ""
+    if found["preserved"]:
+        exact = f", {found['without_eps']:.0e}" if "without_eps" in found else ""
+        return f"{found['difference']:.0e}{exact}"
+    # Which block or module it was first is not the point; what happens there is.
+    reason = re.sub(r"^[\w.]+: ", "", found["reason"])
+    reason = re.sub(r"[\w.]+\.(weight|bias|layer_scale_parameter)", r"a \1", reason)
+    reason = re.sub(r"^[\w.]+ has blocks", "a list has blocks", re.sub(r"\d+", "…", reason))
+    return f"**{reasons.setdefault(reason, chr(ord('a') + len(reasons)))}**"
 
 
 def _figure(value: Any) -> str:

@@ -115,7 +115,7 @@ def grow(
         if off
     ]
     found = _corrections(smaller, larger, pair, growths, idle)
-    failures = (*found.failures, *_changed_by_method(growths, pair), *_changed_by_depth(chosen))
+    failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen), *found.failures)
     maker = Grower(
         checkpoint,
         pair,
