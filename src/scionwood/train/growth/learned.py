@@ -1,6 +1,6 @@
 """LiGO: the growth itself is a linear map, learned in about a hundred steps (Wang et al., 2023, arXiv:2303.00980).
 
-    depth  V_i = sum_j w_ij W_j            width  W'_i = M_out V_i M_in^T,   M = [I; S],   b'_i = M_out (M v_i of biases)
+    depth  V_i = sum_j w_ij W_j          width  W'_i = M_out V_i M_in^T,   b'_i = M_out sum_j u_ij b_j,   M = [I; S]
 
 Every large layer is a mixture of the small ones, and every new channel a mixture of the old channels; the mixtures w and
 S are all that is learned, on the task's loss, with the small weights frozen. Then the large weights are computed once

@@ -1,7 +1,7 @@
 """Learngenes: a few trained blocks that become models of any depth (Xia et al., 2024, arXiv:2404.16897).
 
     stage-wise weight sharing   x <- block_s(x)  r_s times, for s = 1 … m;  a model of depth L copies block s n_s times
-    linear expansion (TLEG, Xia et al., 2024, arXiv:2312.05614)   theta_l = B + (l - 1) / L A,   l = 1 … L
+    linear expansion (TLEG, Xia et al., 2023, arXiv:2312.05614)   theta_l = B + (l - 1) / L A,   l = 1 … L
 
 An auxiliary model with few weights is trained by distillation from a large one; its blocks (or its B and A) are kept
 instead of one checkpoint for every size. Then models of many depths start from them, untied, with a fresh head. It
