@@ -5,7 +5,7 @@ lies above them and keeps what lies between, a few hundredths of all; the number
 has misled, which the counts show, the answer is None, and somebody else counts (``engine.counting``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,16 +34,17 @@ class Bracket:
     2.0
 
     Args:
-        keep: which one is wanted, 1 for the largest.
+        keep: which one is wanted, 1 for the largest; or which one for how many that are not zero.
         total: how many numbers there are.
         sample: some of them, from several places of the tensor; none to keep everything.
     """
 
-    def __init__(self, keep: int, total: int, sample: Sequence[Tensor]) -> None:
-        self.keep = keep
+    def __init__(self, keep: int | Callable[[int], int], total: int, sample: Sequence[Tensor]) -> None:
+        self._keep = keep
         self.total = total
-        self.low, self.high = _bounds(keep / total, sample) if sample else (_Bound(-1.0), _Bound(float("inf")))
+        self.low, self.high = _bounds(keep, total, sample) if sample else (_Bound(-1.0), _Bound(float("inf")))
         self._above = 0
+        self._nonzero = 0
         self._between: list[np.ndarray] = []
 
     @property
@@ -55,6 +56,8 @@ class Bracket:
         """Take in a tile."""
         magnitudes = numbers.numpy().reshape(-1)
         self._above += int(np.count_nonzero(magnitudes > self.high.value))
+        if callable(self._keep):
+            self._nonzero += int(np.count_nonzero(magnitudes != 0))
         for bound in (self.low, self.high):
             if bound.crowded:
                 bound.count += int(np.count_nonzero(magnitudes == bound.value))
@@ -63,11 +66,12 @@ class Bracket:
     @property
     def value(self) -> float | None:
         """The number, once every tile was counted; None if it lies outside of the bounds."""
-        if self.keep <= 0:
+        keep = self._keep(self._nonzero) if callable(self._keep) else self._keep
+        if keep <= 0:
             return float("inf")
-        if self.keep >= self.total:
+        if keep >= self.total:
             return 0.0
-        place = self.keep - self._above
+        place = keep - self._above
         if place <= 0:
             return None
         if place <= self.high.count:
@@ -88,14 +92,19 @@ class _Bound:
     count: int = 0
 
 
-def _bounds(share: float, sample: Sequence[Tensor]) -> tuple[_Bound, _Bound]:
-    """The magnitudes between which the ``share`` of the largest begins, nearly certainly."""
+def _bounds(keep: int | Callable[[int], int], total: int, sample: Sequence[Tensor]) -> tuple[_Bound, _Bound]:
+    """The magnitudes between which the largest begin, nearly certainly."""
     parts = [part.numpy().reshape(-1) for part in sample]
     ordered = np.sort(np.concatenate(parts))[::-1]
     count = len(ordered)
+
+    def kept(numbers: np.ndarray) -> float:
+        return (keep(int(np.count_nonzero(numbers) / len(numbers) * total)) if callable(keep) else keep) / total
+
+    share = kept(ordered)
     middle = ordered[max(0, min(count - 1, int(share * count)))]
     # Neighbours are alike, so the error is that between places, not that of so many draws.
-    shares = np.array([np.count_nonzero(part > middle) / len(part) for part in parts])
+    shares = np.array([np.count_nonzero(part > middle) / len(part) - kept(part) for part in parts])
     margin = DEVIATIONS * float(shares.std(ddof=1)) / len(parts) ** 0.5 + 2 / count
     first, last = int((share - margin) * count), int((share + margin) * count) + 1
     high = _bound(ordered, ordered[min(first, count - 1)], np.inf) if first > 0 else _Bound(float("inf"))

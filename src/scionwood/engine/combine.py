@@ -191,8 +191,7 @@ class CombinedTensor(LazyTensor):
             self.learn(summary, self.total(summary))
             return
         numbers = self._sample(summary)
-        kept = summary.kept(self.num_elements, len(numbers[0]), self.found, self.options)
-        values = self._bracketed(summary, kept, numbers) or self._counted(summary, kept)
+        values = self._bracketed(summary, numbers) or self._counted(summary, len(numbers[0]))
         self.learn(summary, torch.tensor(values, dtype=torch.float32))
 
     def _sample(self, summary: Rank) -> list[Sequence[Tensor]]:
@@ -208,10 +207,25 @@ class CombinedTensor(LazyTensor):
                 found.append([part.clone() for part in share(summary, values, self.found, self.options, beside)])
         return found
 
-    def _bracketed(self, summary: Rank, kept: Sequence[int], sample: list[Sequence[Tensor]]) -> list[float] | None:
+    def _kept(self, summary: Rank, tensors: int) -> list[Any]:
+        """How many elements of each tensor are kept; or a function that tells it of how many are not zero."""
+        if summary.nonzero:
+            return [
+                lambda count, place=place: summary.kept(count, tensors, self.found, self.options)[place]
+                for place in range(tensors)
+            ]
+        return summary.kept(self.num_elements, tensors, self.found, self.options)
+
+    def nonzero(self, summary: Rank) -> list[int]:
+        """Count the numbers of each tensor that are not zero."""
+        found = [[int(torch.count_nonzero(values)) for values in numbers] for numbers in self.shares(summary)]
+        return [sum(each) for each in zip(*found, strict=True)]
+
+    def _bracketed(self, summary: Rank, sample: list[Sequence[Tensor]]) -> list[float] | None:
         """The ranks in one pass, or None where that fails."""
         if self.job.device != "cpu":
             return None
+        kept = self._kept(summary, len(sample[0]))
         sampled = list(zip(*sample, strict=True)) if self.num_elements > FEW else [()] * len(kept)
         brackets = [Bracket(k, self.num_elements, part) for k, part in zip(kept, sampled, strict=True)]
         if any(bracket.hopeless for bracket in brackets):
@@ -222,8 +236,11 @@ class CombinedTensor(LazyTensor):
         found = [value for bracket in brackets if (value := bracket.value) is not None]
         return found if len(found) == len(brackets) else None
 
-    def _counted(self, summary: Rank, kept: Sequence[int]) -> list[float]:
-        """The ranks in two passes, whatever the numbers are."""
+    def _counted(self, summary: Rank, tensors: int) -> list[float]:
+        """The ranks in two passes, whatever the numbers are; one more where those that are not zero count."""
+        kept = self._kept(summary, tensors)
+        if summary.nonzero:
+            kept = [keep(count) for keep, count in zip(kept, self.nonzero(summary), strict=True)]
         counters = [Counter(k) for k in kept]
         for _ in Counter.rounds:
             for numbers in self.shares(summary):

@@ -161,7 +161,13 @@ def _rank(summary: Any, tensors: Sequence[CombinedTensor]) -> torch.Tensor:
     numbers = next(tensors[0].shares(summary))
     count = sum(tensor.num_elements for tensor in tensors)
     first = tensors[0]
-    counters = [Counter(keep) for keep in summary.kept(count, len(numbers), first.found, first.options)]
+    counts = [count] * len(numbers)
+    if summary.nonzero:
+        counts = [sum(each) for each in zip(*_each(lambda tensor: tensor.nonzero(summary), tensors), strict=True)]
+    counters = [
+        Counter(summary.kept(each, len(numbers), first.found, first.options)[place])
+        for place, each in enumerate(counts)
+    ]
 
     def count_group(group: Sequence[CombinedTensor]) -> list[Counter]:
         parts = [counter.part() for counter in counters]

@@ -60,6 +60,7 @@ class Rank:
         of: (inputs, earlier summaries, options) → non-negative float32 tensors of the tile's shape.
         keep: (number of elements, of the tensor or the model; earlier summaries; options) → how many are to reach the
             threshold, one number for all tensors, or a few numbers that repeat over them. None gives infinity, all gives zero.
+        nonzero: whether only the elements that are not zero count in that number; each tensor has its own then.
         when: options → whether it is needed at all.
         needs: what else of the tile it must see: ``base``, ``uniforms``, ``shape``.
         over: options → whether it is of each tensor by itself, or one of the whole model.
@@ -68,6 +69,7 @@ class Rank:
     name: str
     of: Callable[[Sequence[Tensor], Mapping[str, Tensor], Mapping[str, Any]], Sequence[Tensor]]
     keep: Callable[[int, Mapping[str, Tensor], Mapping[str, Any]], int | Sequence[int]]
+    nonzero: bool = field(default=False, kw_only=True)
     when: Callable[[Mapping[str, Any]], bool] = field(default=_always, kw_only=True)
     needs: Collection[str] = field(default=(), kw_only=True)
     over: Callable[[Mapping[str, Any]], Literal["tensor", "model"]] = field(default=_tensor, kw_only=True)
@@ -158,8 +160,11 @@ def _together(
             total = total + part
         return total
     ranked = [torch.cat([tensor.reshape(-1) for tensor in tensors]) for tensors in zip(*parts, strict=True)]
-    kept = summary.kept(ranked[0].numel(), len(ranked), earlier, options)
-    return torch.stack([kth_largest(numbers, k) for numbers, k in zip(ranked, kept, strict=True)])
+    found = []
+    for place, numbers in enumerate(ranked):
+        count = int(torch.count_nonzero(numbers)) if summary.nonzero else numbers.numel()
+        found.append(kth_largest(numbers, summary.kept(count, len(ranked), earlier, options)[place]))
+    return torch.stack(found)
 
 
 def kth_largest(numbers: Tensor, k: int) -> Tensor:

@@ -32,28 +32,24 @@ def _variance(deltas: Sequence[Tensor]) -> Tensor:
     return total.div_(len(deltas))
 
 
-def _varying(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
-    return torch.tensor(0) if options["select_topk"] >= 1 else torch.count_nonzero(_variance(deltas))
+def _spread(deltas: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> list[Tensor]:
+    return [_variance(deltas)]
 
 
-def _spread(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[str, Any]) -> list[Tensor]:
-    return [torch.zeros_like(deltas[0]) if options["select_topk"] >= 1 else _variance(deltas)]
+def _keep(varying: int, _: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
+    return int(varying * options["select_topk"])
 
 
-def _keep(count: int, found: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
-    return count if options["select_topk"] >= 1 else int(int(found["counts"]) * options["select_topk"])
-
-
-def _selected(deltas: Sequence[Tensor], threshold: Tensor) -> Sequence[Tensor]:
-    if float(threshold) == 0:
+def _selected(deltas: Sequence[Tensor], thresholds: Tensor | None) -> Sequence[Tensor]:
+    if thresholds is None:
         return deltas
-    mask = at_least(_variance(deltas), threshold).sign_()
+    mask = at_least(_variance(deltas), thresholds[0]).sign_()
     return [delta * mask for delta in deltas]
 
 
 def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[str, Any]) -> Tensor:
     wide = torch.empty(deltas[0].numel(), dtype=torch.float64, device=deltas[0].device)
-    chosen = _selected(deltas, found["thresholds"][0])
+    chosen = _selected(deltas, found.get("thresholds"))
     return torch.stack([wide.copy_(delta.reshape(-1)).dot(wide) for delta in chosen])
 
 
@@ -62,13 +58,16 @@ def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[st
     scope="element",
     laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2408.07990",
-    summaries=[Sum("counts", _varying), Rank("thresholds", _spread, _keep), Sum("energies", _energy)],
+    summaries=[
+        Rank("thresholds", _spread, _keep, nonzero=True, when=lambda options: options["select_topk"] < 1),
+        Sum("energies", _energy),
+    ],
 )
 def sce(
     deltas: Sequence[Tensor],
-    thresholds: Tensor,
     energies: Tensor,
     shape: tuple[int, ...],
+    thresholds: Tensor | None = None,
     *,
     select_topk: Annotated[float, Finite(at_least=0, at_most=1)] = 1.0,
     least_energy: Annotated[float, Finite(at_least=0)] = 0.0,
@@ -82,16 +81,16 @@ def sce(
 
     Args:
         deltas: the difference of each model to the base.
-        thresholds: the variance that the selected positions reach.
         energies: the sum of squares of each delta, where it was selected.
         shape: the shape of the whole tensor.
+        thresholds: the variance that the selected positions reach; none where all are selected.
         select_topk: the share of the positions that vary at all which is selected.
         least_energy: where the mean squares of all deltas add up to less, the models weigh alike; 1e-6 in mergekit.
     """
     total = float(energies.sum())
     even = total == 0 or total / math.prod(shape) < least_energy
     weights = [1 / len(deltas)] * len(deltas) if even else (energies / total).tolist()
-    chosen = _selected(deltas, thresholds[0])
+    chosen = _selected(deltas, thresholds)
     # Signs are elected by the deltas as they are, not as they are weighed.
     weighted = [delta * weight for delta, weight in zip(chosen, weights, strict=True)]
     result, divisor = follow(weighted, elect(chosen), weights)
