@@ -6,15 +6,17 @@ from typing import Literal
 from scionwood.cli._values import Whole
 
 
-def command(name: Literal["digits", "minilm", "growing"] = "digits", /, *, out: Path | None = None, seeds: Whole = 3) -> int:
+def command(
+    name: Literal["digits", "minilm", "growing"] = "digits", /, *, out: Path | None = None, seeds: Whole = 3
+) -> int:
     """Select a student from a trained teacher, and race it against training from scratch.
 
     Parameters
     ----------
     name
-        digits: a small vision transformer on scikit-learn's digits, minutes on two cores;
+        digits: a small vision transformer on scikit-learn's digits;
         minilm: a pretrained sentence encoder on text of the standard library;
-        growing: a small language model grown to twice the width and depth, against the larger one from scratch.
+        growing: a small language model, grown.
     out
         Where results.json and the picture of the learning curves go; demo-output/NAME unless given.
     seeds

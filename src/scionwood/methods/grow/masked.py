@@ -1,4 +1,4 @@
-"""The old weights in the corner, the rest as the target begins, to be grown into by masks (Yao et al., 2023, arXiv:2305.02869).
+"""The old weights in the corner, the rest as the target begins, for masks to fade in (Yao et al., 2023, arXiv:2305.02869).
 
 W' = [[W, ·], [·, ·]], the dots as the target's own class initialises them. Taken by itself this changes the function: in
 masked structural growth it is masks c, ramped from 0 to 1 in training, that keep it. They multiply the new channels, inner
