@@ -78,6 +78,8 @@ def test_the_same_seed_gives_the_same_bytes_and_rows_read_alone_are_those_of_the
     name = "model.layers.0.mlp.up_proj.weight"
     assert torch.equal(first[name], again[name])
     assert not torch.equal(first[name], other[name])
+    assert torch.equal(first["lm_head.weight"], other["lm_head.weight"])  # heads and embeddings get no noise
+    assert torch.equal(first["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
     clean = scionwood.grow(small, set=DOUBLE, options={"snr_db": None})
     for tensor in clean.tensors.values():
         whole = tensor.read()
@@ -160,6 +162,16 @@ def test_a_group_of_one_and_one_key_head_grow_into_several() -> None:
         target = loaded(grown).eval()
         with torch.no_grad():
             assert torch.allclose(target(**inputs).logits, module(**inputs).logits, atol=1e-4)
+
+
+def test_new_positions_begin_and_old_ones_stay() -> None:
+    module, _ = random_source(LISTED["GPT-2"])
+    source = stored(module, LISTED["GPT-2"])
+    grown = scionwood.grow(source, set={"n_positions": 80})
+    assert torch.equal(grown["transformer.wpe.weight"][:64], source["transformer.wpe.weight"])
+    assert grown["transformer.wpe.weight"][64:].std() == pytest.approx(0.02, rel=0.1)
+    assert grown.ledger is not None
+    assert next(grown.ledger.of("preserved")).detail == "by the maps of the axes alone"
 
 
 def test_layer_kinds_follow_the_blocks() -> None:

@@ -245,8 +245,17 @@ class Growths:
         following = growth.following
         if following is not None and (reads or tensor in self.norms):
             following = None
-        snr_db = growth.snr_db if reads else None
+        snr_db = growth.snr_db if reads and not self._is_head(tensor) else None
         return Along(AxisMap(source, len(index), index, divisor), code, following, std, snr_db)
+
+    def _is_head(self, tensor: str) -> bool:
+        """Whether a tensor writes outputs that stay as many as they were: the paper leaves heads without noise."""
+        anatomy = self.match.target.tensors[tensor]
+        written = [dim for dim, role in zip(anatomy.dims, anatomy.roles, strict=True) if "writes" in role]
+        leaves = [axis for dim in written for axis in self.match.target.leaves(dim)]
+        return bool(leaves) and all(
+            self.match.target.axes[axis].kind == "output" and self.axis(axis) is None for axis in leaves
+        )
 
 
 def _identity(size: int) -> Along:
