@@ -13,6 +13,9 @@ __all__ = ["Uniforms"]
 LANES = 4
 """Numbers that one step of the generator is cut into, of 16 bits each."""
 
+_MIDDLE = torch.tensor(0.5 + 2.0**-17)
+"""What the middle of the signed numbers is to be."""
+
 
 class _Thread(threading.local):
     """A generator for each thread, to be set to the place: a new one would cost as much as a tenth of a tile."""
@@ -49,4 +52,4 @@ class Uniforms:
         count = stop - start
         low = (lanes[1 : count + 1] & -256).float()
         # Exact: the low bits end where the 24 bits of a float32 do.
-        return lanes[:count].float().add_(low, alpha=2.0**-16).mul_(2.0**-16).add_(0.5 + 2.0**-17)
+        return torch.add(_MIDDLE, lanes[:count].float(), alpha=2.0**-16).add_(low, alpha=2.0**-32)
