@@ -14,7 +14,7 @@ def command(
     /,
     *,
     tokenizer: str,
-    method: str = "mean_subword",
+    method: str | None = None,
     out: Path | None = None,
     text: tuple[str, ...] = (),
     vectors: tuple[str, ...] = (),
@@ -44,7 +44,8 @@ def command(
     tokenizer
         The new tokenizer: a folder, a tokenizer.json, a model that has one, or a hub id.
     method
-        How rows for new tokens are made; 'scionwood methods vocabulary' lists the methods.
+        How rows for new tokens are made, mean_subword unless given; 'scionwood methods vocabulary' lists the methods.
+        For a report, the methods that it has, with commas; all of them unless given, but for those that train for minutes.
     out
         The folder to write. It appears only when complete.
     text
@@ -86,7 +87,8 @@ def command(
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     named = _values.assignments("--special", special)
     if report is not None:
-        return _report(source, tokenizer, [*text, str(report)], vectors, named, seed, json=json)
+        wanted = [] if method is None else method.split(",")
+        return _report(source, tokenizer, wanted, [*text, str(report)], vectors, named, seed, json=json)
     _values.require_output(out, dry_run=dry_run)
 
     from scionwood.cli._output import check_delivery, deliver
@@ -104,7 +106,7 @@ def command(
     made = vocabulary(
         source,
         tokenizer=tokenizer,
-        method=method,
+        method=method or "mean_subword",
         text=text,
         vectors=vectors,
         options=options,
@@ -129,6 +131,7 @@ def command(
 def _report(
     source: str,
     tokenizer: str,
+    methods: list[str],
     text: list[str],
     vectors: tuple[str, ...],
     named: dict[str, str],
@@ -142,7 +145,8 @@ def _report(
     from scionwood.verbs.vocabulary import report
     from scionwood.verbs.vocabulary.vocabulary import setting_of
 
-    found = report(setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=named))
+    setting = setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=named)
+    found = report(setting, methods)
     if json:
         print_json(asdict(found))
         return 0

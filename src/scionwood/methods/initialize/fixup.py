@@ -1,4 +1,4 @@
-"""Fixup: residual branches that begin as zero and learn at a rate that does not depend on depth (Zhang et al., 2019, arXiv:1901.09321).
+"""Fixup: residual branches begin as zero and learn alike at any depth (Zhang et al., 2019, arXiv:1901.09321).
 
     last weight of a branch, and the head: 0         every other weight of a branch: standard * L^(-1 / (2 m - 2))
 

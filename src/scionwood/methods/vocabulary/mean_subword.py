@@ -1,4 +1,4 @@
-"""Mean of the old subwords: a new token begins as the average of what its text was cut into before (as in arXiv:2407.05841).
+"""Mean of the old subwords: a new token begins as the mean of what it was cut into (as in arXiv:2407.05841).
 
     shared token: its own row        other: mean of the rows of the source's tokens of its text        neither: drawn
 

@@ -95,7 +95,10 @@ class Drawing:
         """The numbers of the first site that differs from this one in name and place alone: what kind of draw it is."""
         branch = None if site.branch is None else dataclasses.replace(site.branch, number=0)
         attention = None if site.attention is None else dataclasses.replace(site.attention, block="")
-        key = dataclasses.replace(site, name="", order=0, layer=None, axes=(), branch=branch, attention=attention)
+        # Some methods know a module's own tensors by name; what was measured may be of each layer.
+        name = site.name if self.statistics else ".".join(site.name.split(".")[-2:])
+        layer = site.layer if self.statistics else None
+        key = dataclasses.replace(site, name=name, order=0, layer=layer, axes=(), branch=branch, attention=attention)
         if key not in self._answered:
             self._answered[key] = self.draw(site)
         return self._answered[key]

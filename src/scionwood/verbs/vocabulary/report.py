@@ -21,6 +21,9 @@ from scionwood.verbs.vocabulary.vocabulary import Setting
 
 __all__ = ["Line", "Report", "report"]
 
+TRAINED = frozenset({"cw2v", "hyperofa"})
+"""Methods that train for minutes on real text: a report has them where they are named."""
+
 BUDGET = 4096
 """How many tokens of the text the loss is measured on."""
 
@@ -74,7 +77,7 @@ def report(setting: Setting, methods: Sequence[str] = ()) -> Report:
 
     Args:
         setting: the model, both tokenizers, and the text to measure on.
-        methods: by name; all of the family unless given.
+        methods: by name; all of the family unless given, but for those that train for minutes.
 
     Raises:
         MethodError: there is no text.
@@ -89,6 +92,9 @@ def report(setting: Setting, methods: Sequence[str] = ()) -> Report:
     lines = []
     for name in names:
         function = registry.load(name, family="vocabulary")
+        if name in TRAINED and not methods:
+            lines.append(Line(name, {}, None, "trains for minutes: name it (--method) to have it here"))
+            continue
         try:
             made = setting.rows(function, resolve(function, {}))
         except MethodError as error:

@@ -1,0 +1,316 @@
+"""The verb: rows by text, whatever letters a tokenizer writes it with; files, numbers, padding, refusals."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of, unigram, word_piece
+
+import scionwood
+from scionwood.errors import MatchError, MethodError, SourceError
+from scionwood.methods import registry
+from scionwood.methods.record import Record
+from scionwood.verbs.vocabulary import report, vocabulary
+from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
+from scionwood.verbs.vocabulary.vocabulary import setting_of
+
+USER_MADE = {"units", "frames"}
+METHODS = [
+    entry.name.partition(".")[2]
+    for entry in registry.listing("vocabulary")
+    if not USER_MADE & set(Record.of(registry.load(entry.name)).inputs)
+]
+QUICK = {"hyperofa": {"epochs": 1, "hidden": 8}, "cw2v": {"epochs": 1, "inner": 8}}
+
+
+@pytest.fixture(scope="module")
+def llama(kept, tmp_path_factory):
+    return model_of("Llama", tmp_path_factory.mktemp("llama"), kept(byte_level, PROSE, 600), 640)
+
+
+def embedding(checkpoint, name="model.embed_tokens.weight"):
+    return checkpoint[name]
+
+
+# Tokens by their text.
+
+
+@pytest.mark.parametrize("maker", [byte_level, unigram, word_piece])
+def test_a_tokens_text_joined_is_the_text(kept, maker):
+    tokens = read_tokens(kept(maker, CODE, 700))
+    sample = "def parse_args(self, args=None): return known"
+    joined = b"".join(tokens.spelled[number] for number in tokens.ids(sample)).decode()
+    # WordPiece forgets where spaces were not; what is left is the same letters.
+    same = joined.replace(" ", "") == sample.replace(" ", "") if maker is word_piece else joined.strip() == sample
+    assert same, joined
+
+
+@pytest.mark.parametrize(("first", "second"), [(byte_level, unigram), (unigram, word_piece), (word_piece, byte_level)])
+def test_tokens_of_different_kinds_are_known_by_their_text(kept, first, second):
+    source, target = read_tokens(kept(first, PROSE, 600)), read_tokens(kept(second, PROSE, 600))
+    overlap = overlap_of(source, target)
+    plain = [n for n in range(target.size) if int(overlap[n]) >= 0 and n not in target.special_ids]
+    assert len(plain) > 150
+    assert all(source.spelled[int(overlap[n])] == target.spelled[n] for n in plain)
+    words = {target.spelled[n] for n in plain}
+    assert {b" the", b" of"} <= words
+
+
+def test_special_tokens_are_matched_by_what_they_are_for(kept):
+    source, target = read_tokens(kept(word_piece, PROSE, 600)), read_tokens(kept(unigram, PROSE, 600))
+    overlap = overlap_of(source, target)
+    own, new = source.vocabulary.ids, target.vocabulary.ids
+    matched = {name: int(overlap[new[name]]) for name in ("<unk>", "<s>", "</s>")}
+    assert matched == {"<unk>": own["[UNK]"], "<s>": own["[CLS]"], "</s>": own["[SEP]"]}
+
+
+@pytest.mark.parametrize("maker", [byte_level, unigram, word_piece])
+def test_pieces_spell_their_token(kept, maker):
+    source, target = read_tokens(kept(maker, PROSE, 600)), read_tokens(kept(byte_level, CODE, 700))
+    found = pieces_of(source, target)
+    overlap = overlap_of(source, target)
+    spelled = [
+        (target.spelled[number], b"".join(source.spelled[int(piece)] for piece in pieces))
+        for number, pieces in enumerate(found)
+        if len(pieces) and int(overlap[number]) < 0
+    ]
+    right = sum(a == b or a.replace(b" ", b"") == b.replace(b" ", b"") for a, b in spelled)
+    assert len(spelled) > 100
+    assert right > 0.95 * len(spelled)
+
+
+def test_equal_tokenizers_change_nothing(llama, kept):
+    made = vocabulary(llama, tokenizer=kept(byte_level, PROSE, 600))
+    before = scionwood.open(llama)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(made[name], before[name][:600])
+
+
+# The verb.
+
+
+def test_every_method_serves_every_table(llama, kept, texts):
+    new = kept(byte_level, CODE, 700)
+    for name in METHODS:
+        made = vocabulary(llama, tokenizer=new, method=name, text=[texts / "code.txt"], options=QUICK.get(name))
+        assert made.config["vocab_size"] == 700
+        for table in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert made[table].shape == (700, 24)
+            assert bool(made[table].isfinite().all()), name
+        ledger = {entry.name: entry for entry in made.ledger.of("reworded")}
+        assert set(ledger) == {"model.embed_tokens.weight", "lm_head.weight"}
+        assert ledger["lm_head.weight"].detail.startswith("rows: ")
+
+
+def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kept):
+    source, target = read_tokens(llama), read_tokens(kept(byte_level, CODE, 700))
+    made, before = vocabulary(llama, tokenizer=kept(byte_level, CODE, 700)), scionwood.open(llama)
+    overlap, pieces = overlap_of(source, target), pieces_of(source, target)
+    new, old = embedding(made), embedding(before)
+    shared = overlap >= 0
+    assert torch.equal(new[shared], old[overlap[shared]])
+    for number in torch.nonzero(~shared).flatten().tolist()[:50]:
+        if len(pieces[number]):
+            assert torch.allclose(new[number], old[pieces[number]].mean(0), atol=1e-6)
+
+
+def test_rows_that_pad_the_source_are_not_averaged_and_the_target_is_padded(llama, kept, tmp_path):
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(llama, spoilt)
+    held = scionwood.open(llama).state_dict()
+    held["model.embed_tokens.weight"][600:] = 1e6
+    from safetensors.torch import save_file
+
+    save_file(held, spoilt / "model.safetensors", metadata={"format": "pt"})
+    options = {"method": "mean", "tokenizer": kept(byte_level, CODE, 700), "pad_to_multiple_of": 64}
+    made = vocabulary(spoilt, **options)
+    assert made.config["vocab_size"] == 704
+    new = embedding(made)
+    assert float(new.abs().max()) < 10
+    assert torch.allclose(new[700:], new[:700].mean(0).expand(4, -1), atol=1e-6)
+    assert ", 4 of padding" in next(made.ledger.of("reworded")).detail
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tied_and_untied_heads(kept, tmp_path, tied):
+    folder = model_of("GPT2", tmp_path / "m", kept(byte_level, PROSE, 600), 600, tie_word_embeddings=tied)
+    made = vocabulary(folder, tokenizer=kept(unigram, PROSE, 500))
+    tables = [entry.name for entry in made.ledger.of("reworded")]
+    assert len(tables) == (1 if tied else 2)
+    scionwood.write(made, tmp_path / "out")
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert loaded.get_output_embeddings().weight.shape == (500, 24)
+    assert (loaded.lm_head.weight.data_ptr() == loaded.transformer.wte.weight.data_ptr()) == tied
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "new"),
+    [("Llama", byte_level, unigram), ("Bert", word_piece, word_piece), ("T5", unigram, unigram)],
+)
+def test_the_result_loads_with_its_tokenizer(kept, tmp_path, name, own, new):
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = model_of(name, tmp_path / "m", kept(own, PROSE, 600), 600)
+    made = vocabulary(folder, tokenizer=kept(new, CODE, 500), pad_to_multiple_of=8)
+    scionwood.write(made, tmp_path / "out")
+    kinds = {"Llama": AutoModelForCausalLM, "Bert": AutoModelForMaskedLM, "T5": AutoModelForSeq2SeqLM}
+    loaded, tokenizer = kinds[name].from_pretrained(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert len(tokenizer) == 500
+    assert loaded.config.vocab_size == 504
+    given = {
+        key: value for key, value in tokenizer("a new text", return_tensors="pt").items() if key != "token_type_ids"
+    }
+    extra = {"decoder_input_ids": given["input_ids"]} if name == "T5" else {}
+    assert loaded(**given, **extra).logits.shape[-1] == 504
+    if name == "Bert":  # the head's bias over tokens is a table, too
+        assert loaded.cls.predictions.bias.shape == (504,)
+    assert loaded.config.eos_token_id in (
+        None,
+        tokenizer.eos_token_id,
+        *([tokenizer.sep_token_id] if name == "Bert" else []),
+    )
+
+
+def test_generation_configs_follow(llama, kept, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(llama, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0], "bos_token_id": 0, "top_k": 7}))
+    scionwood.write(vocabulary(folder, tokenizer=kept(unigram, PROSE, 500)), tmp_path / "out")
+    settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    ids = read_tokens(kept(unigram, PROSE, 500)).vocabulary.ids
+    assert settings["top_k"] == 7
+    assert settings["bos_token_id"] == ids["<s>"]
+    assert settings["eos_token_id"][0] in (ids["<s>"], ids["</s>"])
+
+
+def test_it_is_made_again_from_its_lineage_and_a_changed_text_is_noticed(llama, kept, texts, tmp_path, capsys):
+    from scionwood.cli import run
+
+    learned = tmp_path / "learned.txt"
+    shutil.copy(texts / "code.txt", learned)
+    command = [
+        "vocabulary",
+        str(llama),
+        "--tokenizer",
+        str(kept(byte_level, CODE, 700)),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert run([*command, "--method", "focus", "--text", str(learned)]) == 0
+    assert run(["reproduce", str(tmp_path / "out")]) == 0
+    assert "identical" in capsys.readouterr().out
+    learned.write_text("another text")
+    assert run(["reproduce", str(tmp_path / "out")]) == 2
+    assert "learned.txt has changed" in capsys.readouterr().err
+
+
+def test_vectors_from_a_file(llama, kept, tmp_path):
+    words = ["the", "return", "of", "value", "name", "class"]
+    lines = [f"{word} {' '.join(str(float(x)) for x in torch.randn(8))}" for word in words]
+    (tmp_path / "vectors.txt").write_text("\n".join([f"{len(words)} 8", *lines]) + "\n")
+    made = vocabulary(
+        llama, tokenizer=kept(byte_level, CODE, 700), method="wechsel", vectors=[tmp_path / "vectors.txt"]
+    )
+    assert " mixed" in next(made.ledger.of("reworded")).detail
+
+
+# The report.
+
+
+def test_the_report_has_overlap_fertility_and_losses(llama, kept, texts, capsys):
+    found = report(
+        setting_of(llama, kept(byte_level, CODE, 700), text=[texts / "code.txt"]),
+        ["mean_subword", "random", "speech_tokens"],
+    )
+    assert 0 < found.shared < found.tokens == 700
+    assert found.fertility[1] < found.fertility[0]  # cut for code, code is shorter
+    assert found.bytes_per_token[1] > found.bytes_per_token[0]
+    bits = {line.method: line.bits for line in found.lines}
+    assert bits["mean_subword"] is not None
+    assert 0 < bits["mean_subword"] < 10
+    assert "units, frames" in next(line.note for line in found.lines if line.method == "speech_tokens")
+
+
+def test_the_reports_loss_is_that_of_the_model(llama, kept, texts):
+    import math
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    found = report(setting_of(llama, kept(byte_level, PROSE, 600), text=[texts / "prose.txt"]), ["overlap_copy"])
+    assert found.lines[0].bits == pytest.approx(found.before, rel=0.02)  # the same model, without the rows of padding
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(llama), AutoTokenizer.from_pretrained(llama)
+    ids = torch.tensor(tokenizer((texts / "prose.txt").read_text())["input_ids"][:4096])
+    lost = size = 0
+    with torch.no_grad():
+        for piece in ids.split(128):
+            if len(piece) > 1:
+                lost += float(model(input_ids=piece[None], labels=piece[None]).loss) * (len(piece) - 1)
+                size += len(tokenizer.decode(piece[1:]).encode())
+    assert found.before == pytest.approx(lost / math.log(2) / size, rel=0.02)
+
+
+# Refusals.
+
+
+def test_refusals(llama, kept, texts, tmp_path):
+    new = kept(byte_level, CODE, 700)
+    cases = [
+        (MethodError, {"method": "focuss"}, "did you mean 'focus'"),
+        (MethodError, {"method": "focus"}, "learns from text, and has none"),
+        (MethodError, {"method": "speech_tokens"}, "needs what no tokenizer says: units, frames"),
+        (MethodError, {"pad_to_multiple_of": 0}, "cannot be brought up to a multiple of 0"),
+        (SourceError, {"method": "focus", "text": [tmp_path / "no.txt"]}, "The text cannot be read"),
+        (SourceError, {"tokenizer": tmp_path}, "has no tokenizer"),
+        (MatchError, {"special": {"ens": "x", "eos": "<nope>"}}, "special tokens cannot be as asked"),
+    ]
+    for kind, changes, message in cases:
+        with pytest.raises(kind, match=message):
+            vocabulary(llama, **{"tokenizer": new, **changes})
+
+
+def test_a_tokenizer_without_the_special_tokens_of_the_model(llama, kept, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(kept(unigram, CODE, 700), bare)
+    (bare / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(MatchError, match="does not cover the special tokens") as refused:
+        vocabulary(llama, tokenizer=bare)
+    assert any("bos_token_id is '<|end|>'" in problem for problem in refused.value.problems)
+    made = vocabulary(llama, tokenizer=bare, special={"eos": "</s>", "bos": "<s>"})
+    assert made.config["eos_token_id"] in (1, 2)
+
+
+def test_a_model_without_a_tokenizer_or_with_too_few_rows(llama, kept, tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(llama, folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(MatchError, match="has no tokenizer beside its weights"):
+        vocabulary(folder, tokenizer=kept(byte_level, CODE, 700))
+    shutil.copy(kept(byte_level, CODE, 700) / "tokenizer.json", folder)
+    with pytest.raises(MatchError, match="60 tokens for which its table of 640 rows has none"):
+        vocabulary(folder, tokenizer=kept(byte_level, PROSE, 600))
+
+
+def test_a_model_without_a_vocabulary(kept, tmp_path):
+    import transformers
+
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=1, num_attention_heads=4, intermediate_size=32, image_size=16, patch_size=8
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(MatchError, match="no tensor has an axis of tokens"):
+        vocabulary(tmp_path, tokenizer=kept(byte_level, CODE, 700))
+
+
+def test_the_command_line_refuses_in_one_sentence(llama, kept, tmp_path, capsys):
+    from scionwood.cli import run
+
+    command = ["vocabulary", str(llama), "--tokenizer", str(kept(byte_level, CODE, 700))]
+    assert run([*command, "--method", "tokalign", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "--text FILE" in error
+    assert not (tmp_path / "out").exists()
+    assert run(command) == 2
+    assert "--out says where to write" in capsys.readouterr().err
