@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -40,11 +40,11 @@ class Grown:
 
     @property
     def claims(self) -> bool:
-        return any(entry.action == "preserved" for entry in self.checkpoint.ledger)
+        return any(entry.action == "preserved" for entry in self.checkpoint.ledger or ())
 
     @property
     def reasons(self) -> list[str]:
-        return [entry.detail for entry in self.checkpoint.ledger if entry.action == "changed"]
+        return [entry.detail for entry in self.checkpoint.ledger or () if entry.action == "changed"]
 
 
 def random_source(config: Config, seed: int = 0) -> tuple[nn.Module, tuple[Any, Any]]:
@@ -71,7 +71,7 @@ def grown(config: Config, sizes: Mapping[str, Any], *, eps: float | None = None,
     module, (args, kwargs) = random_source(config)
     checkpoint = stored(module, config)
     large = grow(checkpoint, set=sizes, **how)
-    built = anatomy.from_config(large.config)
+    built = anatomy.from_config(large.config or {})
     target = built.rebuild().eval()
     state = target.state_dict(keep_vars=True)
     slots = {slot.name: slot for slot in layout_of(built).slots}

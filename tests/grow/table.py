@@ -44,7 +44,7 @@ def measure(family: str, sizes: Mapping[str, Any], how: Mapping[str, Any]) -> di
     found: dict[str, Any] = {"preserved": made.claims, "difference": float(f"{made.difference:.1g}")}
     if not made.claims:
         return found | {"reason": made.reasons[0]}
-    if "eps" in next(entry.detail for entry in made.checkpoint.ledger if entry.action == "preserved"):
+    if "eps" in next(entry.detail for entry in made.checkpoint.ledger or () if entry.action == "preserved"):
         exact = grown(LISTED[family], sizes, eps=0.0, **how)
         found["without_eps"] = float(f"{exact.difference:.1g}")
     return found

@@ -79,10 +79,11 @@ def size_of(node: Any, dim: int) -> int:
 
 def scale_of(node: fx.Node) -> float:
     """By what an attention multiplies its scores."""
+    query: Any = node.args[0]
     given = node.kwargs.get("scale")
     if given is None and len(node.args) > 6:
         given = node.args[6]
-    return float(given) if isinstance(given, (int, float)) else 1 / math.sqrt(size_of(node.args[0], -1))
+    return float(given) if isinstance(given, (int, float)) else 1 / math.sqrt(size_of(query, -1))
 
 
 def reduced(node: fx.Node) -> int:
@@ -95,7 +96,7 @@ def reduced(node: fx.Node) -> int:
         dims = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim")
     if base_name(node) == "topk":
         dims = node.args[2] if len(node.args) > 2 else -1
-    shape = tuple(value.shape)
+    shape: list[int] = list(value.shape)
     if dims is None or not shape:
         return value.numel()
     chosen = dims if isinstance(dims, (list, tuple)) else [dims]
