@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -61,6 +61,11 @@ def tables_of(model: Model, checkpoint: Checkpoint) -> list[Table]:
                 if _whole(slot, anatomy.tensors[name].shape):
                     stored = checkpoint.tensors[slot.name]
                     found[slot.name] = Table(stored, slot.order.index(place), role, tied)
+    # A tied tensor that some files hold a second time, under the other name.
+    for alias, kept in anatomy.ties.items():
+        own = next((found[slot.name] for slot in layout.get(kept, ()) if slot.name in found), None)
+        if own is not None and alias in checkpoint.tensors and alias not in found:
+            found[alias] = replace(own, stored=checkpoint.tensors[alias])
     if not any(table.role == "input" for table in found.values()):
         raise MatchError(
             f"{checkpoint.source} has no table that tokens look up: no tensor has an axis of tokens",

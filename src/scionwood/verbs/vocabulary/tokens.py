@@ -26,12 +26,12 @@ from scionwood.verbs.tokenizer.vocabulary import (
     read_vocabulary,
 )
 
-__all__ = ["PURPOSES", "Tokens", "overlap_of", "pieces_of", "read_tokens", "tokens_beside"]
+__all__ = ["INSTEAD", "PURPOSES", "Tokens", "overlap_of", "pieces_of", "read_tokens", "tokens_beside"]
 
 PURPOSES = ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
 """What special tokens are for, as tokenizer_config.json and configs name it."""
 
-_INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
+INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
 """Encoders begin with what decoders call bos, and end likewise."""
 
 
@@ -196,7 +196,7 @@ def overlap_of(source: Tokens, target: Tokens, named: Mapping[str, str] | None =
         if number in target.special_ids and token in source.vocabulary.ids:
             overlap[number] = source.vocabulary.ids[token]
     for purpose, number in purposes_of(target, named).items():
-        theirs = source.special.get(purpose, source.special.get(_INSTEAD.get(purpose, "")))
+        theirs = source.special.get(purpose, source.special.get(INSTEAD.get(purpose, "")))
         if theirs is not None:
             overlap[number] = theirs
     return overlap
@@ -241,6 +241,8 @@ def pieces_of(source: Tokens, target: Tokens) -> list[Tensor]:
 def _continued(source: Tokens, text: str) -> list[int]:
     """Pieces of a word that goes on: the longest first, as WordPiece cuts."""
     prefix = source.vocabulary.spec["model"].get("continuing_subword_prefix") or "##"
+    if source.tokenizer.normalizer is not None:
+        text = source.tokenizer.normalizer.normalize_str(text)
     ids, pieces, start = source.vocabulary.ids, [], 0
     while start < len(text):
         for stop in range(len(text), start, -1):

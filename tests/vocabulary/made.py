@@ -1,0 +1,80 @@
+"""Small tokenizers of three kinds, trained on the standard library, and small models of four families that have them."""
+
+import ast
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+FILES = [
+    LIBRARY / f"{name}.py" for name in ("ast", "calendar", "csv", "enum", "json/decoder", "pathlib/__init__", "uuid")
+]
+FILES = [file for file in FILES if file.is_file()]
+SOURCES = [file.read_text(encoding="utf-8") for file in FILES]
+DOCSTRINGS = [
+    text
+    for source in SOURCES
+    for node in ast.walk(ast.parse(source))
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)) and (text := ast.get_docstring(node))
+]
+SPECIAL = {
+    "byte-level": {"bos": "<|end|>", "eos": "<|end|>", "unk": "<|end|>"},
+    "unigram": {"pad": "<pad>", "eos": "</s>", "unk": "<unk>", "bos": "<s>"},
+    "wordpiece": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+}
+
+
+@cache
+def tokenizer(kind, texts="sources", size=400):
+    """A tokenizer as transformers has it."""
+    special = SPECIAL[kind]
+    common = {"vocab_size": size, "special_tokens": list(dict.fromkeys(special.values())), "show_progress": False}
+    if kind == "byte-level":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **common)
+    elif kind == "unigram":
+        made = Tokenizer(models.Unigram())
+        made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(unk_token="<unk>", **common)
+    else:
+        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        made.normalizer = normalizers.BertNormalizer(lowercase=True)
+        made.pre_tokenizer, made.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(**common)
+    made.train_from_iterator(SOURCES if texts == "sources" else DOCSTRINGS, trainer)
+    names = {f"{purpose}_token": token for purpose, token in special.items()}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def network(family, own, **settings):
+    """A random model for a tokenizer."""
+    torch.manual_seed(0)
+    ids = {"bos_token_id": own.bos_token_id, "eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
+    if family == "llama":
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = transformers.LlamaConfig(vocab_size=len(own), **sizes, **{"num_key_value_heads": 2, **ids, **settings})
+        return transformers.LlamaForCausalLM(config)
+    if family == "gpt2":
+        config = transformers.GPT2Config(vocab_size=len(own), n_embd=16, n_layer=1, n_head=2, n_positions=64, **ids)
+        return transformers.GPT2LMHeadModel(config)
+    if family == "bert":
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return transformers.BertForMaskedLM(
+            transformers.BertConfig(vocab_size=len(own), **sizes, pad_token_id=own.pad_token_id)
+        )
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    ids = {"pad_token_id": own.pad_token_id, "eos_token_id": own.eos_token_id}
+    config = transformers.T5Config(vocab_size=len(own), **sizes, **ids, decoder_start_token_id=own.pad_token_id)
+    return transformers.T5ForConditionalGeneration(config)
+
+
+def saved(folder, family, own, **settings):
+    """A model's folder, with its tokenizer."""
+    network(family, own, **settings).save_pretrained(folder)
+    own.save_pretrained(folder)
+    return folder
