@@ -86,9 +86,8 @@ def parse_header(file: MappedFile) -> Header:
     text = file.bytes(8, 8 + length)
     if not text.startswith(b"{"):
         raise SourceError(f"{path} is not a safetensors file: its header does not begin with '{{'.")
-    entries = parse_json_object(text, f"the header of {path}")
-
     problems: list[str] = []
+    entries = parse_json_object(text, f"the header of {path}")
     metadata = _checked_metadata(entries.pop("__metadata__", {}), problems)
     tensors = [tensor for name, entry in entries.items() if (tensor := _checked_entry(name, entry, problems))]
     tensors.sort(key=lambda tensor: (tensor.start, tensor.stop))
@@ -129,19 +128,22 @@ def _checked_metadata(metadata: Any, problems: list[str]) -> dict[str, str]:
     return metadata
 
 
+_KEYS = {"dtype", "shape", "data_offsets"}
+
+
 def _checked_entry(name: str, entry: Any, problems: list[str]) -> StoredTensor | None:
     """Return the entry, or None after adding what is wrong with it to the problems."""
-    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != _KEYS:
         problems.append(f"{name!r} is not an object of dtype, shape and data_offsets")
         return None
     code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(code, str) or code not in DTYPES:
         problems.append(f"{name!r} has the unknown dtype {code!r}{nearest(str(code), list(DTYPES))}")
         return None
-    if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
+    if not isinstance(shape, list) or not all(map(_is_size, shape)):
         problems.append(f"{name!r} has the shape {shape!r}, not a list of sizes")
         return None
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(offset) for offset in offsets):
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
         problems.append(f"{name!r} has the offsets {offsets!r}, not two numbers")
         return None
     start, stop = offsets
@@ -169,7 +171,7 @@ def _check_layout(tensors: list[StoredTensor], size: int, problems: list[str]) -
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _first(problems: list[str], most: int = 20) -> list[str]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from scionwood.checkpoint import folder as folders
 from scionwood.checkpoint.checkpoint import Checkpoint, Origin
+from scionwood.checkpoint.collecting import collector_paused
 from scionwood.checkpoint.header import parse_header
 from scionwood.checkpoint.hub import HubName, download, parse_hub_name
 from scionwood.checkpoint.lineage import Lineage
@@ -228,6 +229,7 @@ def _index_problems(weight_map: Mapping[str, str], found: Mapping[str, str]) -> 
     return problems
 
 
+@collector_paused()
 def _read_safetensors(path: Path, label: str) -> tuple[dict[str, LazyTensor], dict[str, str]]:
     file = MappedFile(path, label)
     header = parse_header(file)

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,9 @@ def parse_json_object(text: bytes, what: str) -> dict[str, Any]:
     repeated: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in result:
-                repeated.append(key)
-            result[key] = value
+        result = dict(pairs)
+        if len(result) < len(pairs):  # only then is it worth looking for
+            repeated.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return result
 
     try:

@@ -34,10 +34,12 @@ class LazyTensor(ABC):
 
     def __init__(self, name: str, shape: Sequence[int], dtype: torch.dtype, *, row_dims: int | None = None) -> None:
         self.name = name
-        self.shape = tuple(int(size) for size in shape)
+        self.shape = tuple(map(int, shape))
         self.dtype = dtype
-        self.row_dims = min(1, len(self.shape)) if row_dims is None else row_dims
-        if not min(1, len(self.shape)) <= self.row_dims <= len(self.shape):
+        dims = len(self.shape)
+        least = 1 if dims else 0
+        self.row_dims = least if row_dims is None else row_dims
+        if not least <= self.row_dims <= dims:
             raise ValueError(f"row_dims of {name!r} is {row_dims}, but its shape is {self.shape}.")
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from torch import nn
 
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage, Source, installed_versions, parent_of
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.collecting import collector_paused
 from scionwood.checkpoint.parent import told
 from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.job import Job, check_device
@@ -154,29 +155,30 @@ def merge(
     tensors: dict[str, LazyTensor] = {}
     entries: list[Entry] = []
     stored = {name: tensor for checkpoint in reversed(everyone) for name, tensor in checkpoint.tensors.items()}
-    for name in dict.fromkeys(name for checkpoint in everyone for name in checkpoint.tensors):
-        kept = stored[name]
-        if not kept.dtype.is_floating_point:
-            tensors[name] = kept
-            entries.append(Entry(name, "copied", name, "not floating point: never averaged", kept.num_elements))
-            continue
-        holders = [number for number, model in enumerate(opened) if name in model]
-        own = _tensor(origin, name) if origin is not None and uses_base and name in origin else None
-        if len(holders) + (own is not None) == 1 < len(everyone):
-            whose = opened[holders[0]] if holders else everyone[0]
-            tensors[name] = kept
-            entries.append(Entry(name, "copied", name, f"only in {whose.source}", kept.num_elements))
-            continue
-        resolved = chosen.of(name)
-        detail = details.get(name, "")
-        if len(holders) < len(opened):
-            resolved = of_holders(function, resolved, holders)
-            _try_on_nothing(function, len(holders), resolved)
-            detail = f"of {', '.join(opened[number].source for number in holders)}, which have it"
-        inputs = [_tensor(opened[number], name) for number in holders]
-        dtype = next((each.tensors[name].dtype for each in given if name in each.tensors), kept.dtype)
-        tensors[name] = CombinedTensor(name, dtype, function, inputs, own, resolved, seed, job=job)
-        entries.append(Entry(name, "merged", name, detail, kept.num_elements))
+    with collector_paused():
+        for name in dict.fromkeys(name for checkpoint in everyone for name in checkpoint.tensors):
+            kept = stored[name]
+            if not kept.dtype.is_floating_point:
+                tensors[name] = kept
+                entries.append(Entry(name, "copied", name, "not floating point: never averaged", kept.num_elements))
+                continue
+            holders = [number for number, model in enumerate(opened) if name in model]
+            own = _tensor(origin, name) if origin is not None and uses_base and name in origin else None
+            if len(holders) + (own is not None) == 1 < len(everyone):
+                whose = opened[holders[0]] if holders else everyone[0]
+                tensors[name] = kept
+                entries.append(Entry(name, "copied", name, f"only in {whose.source}", kept.num_elements))
+                continue
+            resolved = chosen.of(name)
+            detail = details.get(name, "")
+            if len(holders) < len(opened):
+                resolved = of_holders(function, resolved, holders)
+                _try_on_nothing(function, len(holders), resolved)
+                detail = f"of {', '.join(opened[number].source for number in holders)}, which have it"
+            inputs = [_tensor(opened[number], name) for number in holders]
+            dtype = next((each.tensors[name].dtype for each in given if name in each.tensors), kept.dtype)
+            tensors[name] = CombinedTensor(name, dtype, function, inputs, own, resolved, seed, job=job)
+            entries.append(Entry(name, "merged", name, detail, kept.num_elements))
     chosen.warn_of_unused()
     if partial := [name for name in tensors if not all(name in model for model in everyone)]:
         some = ", ".join([*partial[:3], *(["…"] if len(partial) > 3 else [])])
