@@ -92,3 +92,37 @@ def test_large_tensors_are_sampled_and_fall_back_to_counting(misled, monkeypatch
     assert bool(counted) == misled
     expected = [np.partition(model.abs().numpy().reshape(-1), 7500)[7500] for model in models]
     np.testing.assert_array_equal(made.found["thresholds"], expected)
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.3, 0.95, 1.0])
+def test_a_share_of_what_is_not_zero(zeros):
+    """How many are kept is known at the end alone; the sample says about how many it will be."""
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.randn(1_000_000, generator=generator).abs()
+    numbers *= torch.rand(1_000_000, generator=generator) >= zeros
+    sample = [numbers[place : place + 4096] for place in range(0, 1_000_000, 20_000)]
+    bracket = Bracket(lambda count: int(count * 0.5), len(numbers), sample)
+    for part in numbers.tensor_split(3):
+        bracket.count(part)
+    kept = int(torch.count_nonzero(numbers)) // 2
+    assert bracket.value == float(kth_largest(numbers, kept))
+    assert sum(len(part) for part in bracket._between) < 100_000
+
+
+@pytest.mark.parametrize("bracketed", [True, False])
+def test_sce_counts_what_varies_however_it_ranks(bracketed, monkeypatch):
+    monkeypatch.setattr(combine, "FEW", 100)
+    monkeypatch.setattr(combine, "TILE", 1000)
+    monkeypatch.setattr(combine, "SAMPLE_SIZE", 50)
+    if not bracketed:
+        monkeypatch.setattr(CombinedTensor, "_bracketed", lambda *_: None)
+    generator = torch.Generator().manual_seed(0)
+    deltas = [torch.randn(100, 100, generator=generator) for _ in range(3)]
+    deltas = [delta * (torch.arange(100) % 3 > 0) for delta in deltas]  # a third of the positions does not vary
+    function = registry.load("sce", family="merge")
+    options = resolve(function, {"select_topk": 0.5})
+    inputs = [MemoryTensor("w", delta) for delta in deltas]
+    made = CombinedTensor("w", torch.float32, function, inputs, MemoryTensor("w", torch.zeros(100, 100)), options)
+    whole = merge_tensors(function, deltas, torch.zeros(100, 100), {"select_topk": 0.5})
+    assert torch.equal(made.read_rows(0, made.num_rows).reshape(100, 100), whole)
+    assert int(torch.count_nonzero(whole)) == 3300
