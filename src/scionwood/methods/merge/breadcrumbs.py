@@ -7,6 +7,11 @@ Outliers are what a merge is most sensitive to, and the bulk of tiny entries is 
 is merged by elected signs, as in TIES. It hurts where a model learned little but that well: its outliers are what it
 learned.
 
+Where magnitudes are equal at a threshold, all are taken alike; mergekit takes as many as fit, in the order of its sort.
+Of a million random entries in float32 two differed for that (densities 0.5 and 0.7, gammas 0.01 and 0.02), of 16,384
+none; in bfloat16, where magnitudes are few, 1.4 and 2.0 % differed. With the l1 rescale these move the factor, too,
+and by it every entry that is kept.
+
 Shares are of each tensor, as in the paper and in mergekit; the published code takes those of each row (``per="row"``),
 which makes rows that moved little count as much as the others. Where both shares are more than everything, fewer
 outliers are dropped; the published code then keeps less. The paper's beta and gamma are what is masked at either end,
