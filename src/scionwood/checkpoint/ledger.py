@@ -77,7 +77,8 @@ class Ledger(tuple[Entry, ...]):
         """
         lines: list[str] = []
         for action, (tensors, parameters) in self.counts().items():
-            lines.append(f"{action}  {_count(tensors, 'tensor')}, {_count(parameters, 'parameter')}")
+            counted = f"  {_count(tensors, 'tensor')}, {_count(parameters, 'parameter')}" if parameters else ""
+            lines.append(action + counted)  # what holds no number is no tensor, but something to be told
             folded = _fold(self.of(action))
             lines.extend(f"  {line}" for line in folded[:lines_per_action])
             if len(folded) > lines_per_action:
