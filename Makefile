@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs architectures preservation demo demo-minilm demo-grow bench-select bench-merge bench-scale constraints clean
+	format docs architectures preservation demo demo-minilm demo-grow demo-init bench-select bench-merge bench-scale constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ demo-minilm: setup ## the same with a pretrained sentence encoder
 
 demo-grow: setup ## grow a small language model and race it against the larger one from scratch (minutes)
 	$(BIN)/scionwood demo growing --seeds 1
+
+demo-init: setup ## deep nets without norms, and a small transformer, raced by their first weights (minutes)
+	$(BIN)/scionwood demo initialising
 
 bench-select: setup ## time `select` against reading and writing the same bytes
 	$(BIN)/python benchmarks/bench_select.py

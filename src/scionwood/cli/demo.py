@@ -7,7 +7,11 @@ from scionwood.cli._values import Whole
 
 
 def command(
-    name: Literal["digits", "minilm", "growing"] = "digits", /, *, out: Path | None = None, seeds: Whole = 3
+    name: Literal["digits", "minilm", "growing", "initialising"] = "digits",
+    /,
+    *,
+    out: Path | None = None,
+    seeds: Whole = 3,
 ) -> int:
     """Select a student from a trained teacher, and race it against training from scratch.
 
@@ -16,7 +20,8 @@ def command(
     name
         digits: a small vision transformer on scikit-learn's digits;
         minilm: a pretrained sentence encoder on text of the standard library;
-        growing: a small language model, grown.
+        growing: a small language model, grown;
+        initialising: deep nets by their first weights.
     out
         Where results.json and the picture of the learning curves go; demo-output/NAME unless given.
     seeds
