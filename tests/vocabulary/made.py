@@ -4,6 +4,7 @@ import ast
 import sysconfig
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -32,7 +33,11 @@ SPECIAL = {
 def tokenizer(kind, texts="sources", size=400):
     """A tokenizer as transformers has it."""
     special = SPECIAL[kind]
-    common = {"vocab_size": size, "special_tokens": list(dict.fromkeys(special.values())), "show_progress": False}
+    common: dict[str, Any] = {
+        "vocab_size": size,
+        "special_tokens": list(dict.fromkeys(special.values())),
+        "show_progress": False,
+    }
     if kind == "byte-level":
         made = Tokenizer(models.BPE())
         made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -47,30 +52,29 @@ def tokenizer(kind, texts="sources", size=400):
         made.pre_tokenizer, made.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
         trainer = trainers.WordPieceTrainer(**common)
     made.train_from_iterator(SOURCES if texts == "sources" else DOCSTRINGS, trainer)
-    names = {f"{purpose}_token": token for purpose, token in special.items()}
+    names: dict[str, Any] = {f"{purpose}_token": token for purpose, token in special.items()}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)
 
 
 def network(family, own, **settings):
     """A random model for a tokenizer."""
     torch.manual_seed(0)
-    ids = {"bos_token_id": own.bos_token_id, "eos_token_id": own.eos_token_id, "pad_token_id": own.pad_token_id}
-    if family == "llama":
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-        config = transformers.LlamaConfig(vocab_size=len(own), **sizes, **{"num_key_value_heads": 2, **ids, **settings})
-        return transformers.LlamaForCausalLM(config)
-    if family == "gpt2":
-        config = transformers.GPT2Config(vocab_size=len(own), n_embd=16, n_layer=1, n_head=2, n_positions=64, **ids)
-        return transformers.GPT2LMHeadModel(config)
-    if family == "bert":
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-        return transformers.BertForMaskedLM(
-            transformers.BertConfig(vocab_size=len(own), **sizes, pad_token_id=own.pad_token_id)
-        )
-    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
-    ids = {"pad_token_id": own.pad_token_id, "eos_token_id": own.eos_token_id}
-    config = transformers.T5Config(vocab_size=len(own), **sizes, **ids, decoder_start_token_id=own.pad_token_id)
-    return transformers.T5ForConditionalGeneration(config)
+    ids = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    wide = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, dict[str, Any]] = {
+        "llama": {**wide, "num_key_value_heads": 2, **ids},
+        "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, **ids},
+        "bert": {**wide, "pad_token_id": own.pad_token_id},
+        "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, **ids},
+    }
+    sizes["t5"]["decoder_start_token_id"] = own.pad_token_id
+    config_class, model_class = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
+        "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
+        "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
+    }[family]
+    return model_class(config_class(vocab_size=len(own), **sizes[family], **settings))
 
 
 def saved(folder, family, own, **settings):

@@ -5,7 +5,7 @@ import json
 import pytest
 import transformers
 from safetensors.torch import load_file, save_file
-from tests.vocabulary.made import saved, tokenizer
+from tests.vocabulary.made import SPECIAL, saved, tokenizer
 
 import scionwood
 from scionwood.errors import MatchError
@@ -101,7 +101,7 @@ def test_a_bare_tokenizer_file_cuts_text_as_it_did(tmp_path):
     source = saved(tmp_path / "source", "llama", tokenizer("unigram"))
     new = tokenizer("byte-level", "docstrings")
     new.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    named = dict.fromkeys(("bos", "eos", "pad", "unk"), "<|end|>")
+    named = dict.fromkeys(SPECIAL["unigram"], "<|end|>")
     made = scionwood.vocabulary(source, tokenizer=tmp_path / "tokenizer.json", special=named)
     loaded = transformers.AutoTokenizer.from_pretrained(scionwood.write(made, tmp_path / "out"))
     text = "def calendar(year): return the first, of January\n"

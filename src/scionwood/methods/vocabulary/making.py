@@ -77,6 +77,7 @@ def with_rows(
     values = torch.empty(len(own), table.shape[1])
     values[place[tokens]] = rows.to(values.dtype)
     fresh = told[own] == DRAWN
+    fresh[place[tokens]] = False  # rows that are given may have been drawn, too
     values[fresh] = drawn_rows(table if statistics is None else statistics, int(fresh.sum()), generator)
     if primitives is not None:
         copied = torch.nonzero(overlap >= 0).flatten()
