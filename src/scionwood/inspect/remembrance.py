@@ -1,4 +1,4 @@
-"""Effective remembrance: how much the first tokens still change a prediction (Buitrago & Gu, 2025, arXiv:2507.02782).
+"""Effective remembrance: how much the first tokens still change a prediction (Buitrago Ruiz & Gu, 2025, arXiv:2507.02782).
 
     EffRem_T(t) = TV(q(. | x[0:T]), q(. | x[t:T])),    TV(p, q) = 1/2 sum |p - q|
 

@@ -1,4 +1,4 @@
-"""Initial states for recurrent models that are to run longer than they were trained (Buitrago & Gu, 2025, arXiv:2507.02782).
+"""Initial states for recurrent models that are to run longer than they were trained (Buitrago Ruiz & Gu, 2025, arXiv:2507.02782).
 
 A recurrent model trained on short sequences from a zero state never sees the states that long sequences lead to. A few
 hundred steps of further training (500, or 0.1 % of the pretraining) from other initial states teach it them:
