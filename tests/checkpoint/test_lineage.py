@@ -103,10 +103,10 @@ def test_layers_fold_only_where_nothing_but_their_numbers_differs() -> None:
 
 
 def test_a_long_summary_counts_the_rest() -> None:
-    ledger = Ledger([Entry(f"{chr(97 + n)}.weight", "fresh") for n in range(20)])
+    ledger = Ledger([Entry(f"{chr(97 + n)}.weight", "fresh", parameters=2) for n in range(20)])
     lines = ledger.summary(lines_per_action=3)
     assert lines == [
-        "fresh  20 tensors, 0 parameters",
+        "fresh  20 tensors, 40 parameters",
         "  a.weight",
         "  b.weight",
         "  c.weight",
