@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from tests.architectures.zoo import LISTED
-from tests.grow.preservation import random_source, stored
+from tests.grow.preservation import grown, random_source, stored
 from torch import Tensor, nn
 
 import scionwood
@@ -211,6 +211,20 @@ def test_bad_requests(small: scionwood.Checkpoint, how: dict[str, Any], kind: ty
     with pytest.raises(kind) as caught:
         scionwood.grow(small, **how)
     assert text in "\n".join([caught.value.message, *caught.value.problems, caught.value.hint or ""])
+
+
+def test_heads_with_slopes_stay_as_many_and_may_be_wider() -> None:
+    module, _ = random_source(LISTED["BLOOM"])
+    source = stored(module, LISTED["BLOOM"])
+    with pytest.raises(MethodError, match="h.0.self_attention.heads: 6 to 12: it is positional") as caught:
+        scionwood.grow(source, set={"hidden_size": 96, "n_head": 12})
+    assert (
+        caught.value.hint
+        == "every head has a constant of its own (a slope): give the target as many heads, and wider ones"
+    )
+    made = grown(LISTED["BLOOM"], {"hidden_size": 96})
+    assert made.claims
+    assert made.difference < 1e-5
 
 
 def test_plain_modules_need_their_source_as_a_module(small: scionwood.Checkpoint) -> None:

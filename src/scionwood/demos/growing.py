@@ -61,7 +61,7 @@ class Start:
 
 
 STARTS = {
-    "scratch": Start("from scratch (tuned)", 4e-3, "#555555"),
+    "scratch": Start("from scratch (tuned)", 8e-3, "#555555"),
     "cloned": Start("hypercloning, 10 dB of noise", 2e-3, "#009E73", {"method": "hypercloning"}),
     "noiseless": Start(
         "hypercloning without noise", 2e-3, "#D55E00", {"method": "hypercloning", "options": {"snr_db": None}}
@@ -69,7 +69,7 @@ STARTS = {
     "padded": Start("copy and pad (rms)", 2e-3, "#0072B2", {"method": "copy_pad"}),
     "stacked": Start("hypercloning, layers stacked", 2e-3, "#CC79A7", {"method": "hypercloning", "depth": "stack"}),
 }
-RATES = (2e-3, 4e-3, 8e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 
 
 @dataclass(frozen=True)

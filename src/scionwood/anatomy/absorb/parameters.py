@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_aggregate
 
 from scionwood.anatomy.absorb.nodes import BIJECTIVE, SAME, TRANSPOSE, base_name, floating, shape_of
 from scionwood.anatomy.build import Model
@@ -112,4 +115,19 @@ class Parameters:
             return self.value(node.args[0])
         if base_name(node) in ("scalar_tensor", "full") and not isinstance(node.args[-1], (list, tuple)):
             return self.value(node.args[-1])
+        return self._computed(node)
+
+    def _computed(self, node: fx.Node) -> float | None:
+        """One number that was computed from others, such as a root."""
+        held = node.meta.get("val")
+        if node.op != "call_function" or not isinstance(held, Tensor) or held.numel() != 1:
+            return None
+        known = {given: self.value(given) for given in node.all_input_nodes}
+        if None in known.values() or not known:
+            return None
+        with contextlib.suppress(Exception):  # whatever cannot be computed is not known
+            args, kwargs = map_aggregate(
+                (node.args, node.kwargs), lambda arg: torch.tensor(known[arg]) if isinstance(arg, fx.Node) else arg
+            )
+            return float(node.target(*args, **kwargs))  # type: ignore[operator]
         return None

@@ -101,6 +101,8 @@ class Steps(Parameters):
             return [], [self._looked_up(node, node.args[0], alpha, mask)]
         if name in LINEAR:
             return self._linear(node, name, alpha, mask, sharing)
+        if name == "einsum" and mask is None:
+            return self._einsum(node, alpha, sharing)
         if name in CONVOLVE:
             return [], self._convolved(node, alpha, mask)
         if name in NORMS:
@@ -265,6 +267,20 @@ class Steps(Parameters):
         takes = [Take(weight[0], node, alpha, place, rows)]
         takes.extend(self._bias(node, bias, alpha, rows))
         return [], takes
+
+    def _einsum(
+        self, node: fx.Node, alpha: float, sharing: str
+    ) -> tuple[list[tuple[fx.Node, float, Mask]], list[Take]]:
+        operands: Any = node.args[1]
+        parameters = [found[0] for arg in operands if (found := self.parameter_of(arg)) is not None]
+        if parameters:
+            return [], [Take(parameters[0], node, alpha)]
+        able = [arg for arg in operands if self.can(arg)]
+        if not able:
+            raise AbsorbError(f"{told(node)} has no operand that could take it")
+        if len(able) == 2 and sharing == "both" and alpha > 0:
+            return [(arg, math.sqrt(alpha), None) for arg in able], []
+        return [(able[-1 if sharing == "second" else 0], alpha, None)], []
 
     def _convolved(self, node: fx.Node, alpha: float, mask: Mask) -> list[Take]:
         weight = self.parameter_of(node.args[1])

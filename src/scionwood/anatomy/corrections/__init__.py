@@ -150,6 +150,8 @@ class _Corrector(Norms, Idle):
                 self.averaged(node, theirs)
 
     def _constant(self, node: fx.Node, theirs: fx.Node) -> None:
+        if self.absorber.depends[node] == "constant":
+            return  # whatever it is multiplied with is looked at instead
         values = []
         for absorber, own in ((self.absorber, node), (self.other, theirs)):
             numbers = [
@@ -178,12 +180,42 @@ class _Corrector(Norms, Idle):
             if not math.isclose(factor, 1, rel_tol=1e-9):
                 self._share(node, factor, f"the attention's scores grow by {factor:.4g}")
             return
+        if base_name(node) == "baddbmm":
+            mine, old = size_of(node.args[1], -1), size_of(theirs.args[1], -1)
+            alphas = [float(own.kwargs.get("alpha") or 1.0) for own in (node, theirs)]  # type: ignore[arg-type]
+            factor = alphas[0] / alphas[1] * self._summed(node, mine, old)
+            if not math.isclose(factor, 1, rel_tol=1e-9):
+                self._share(node, factor, f"the attention's scores grow by {factor:.4g}", first=1)
+            return
         if base_name(node) == "einsum":
+            self._einsum(node, theirs)
+            return
+        if not all(self._moves(arg) for arg in node.args[:2]):
             return
         mine, old = size_of(node.args[0], -1), size_of(theirs.args[0], -1)
         factor = self._summed(node, mine, old)
         if factor != 1:
             self.absorb(node, factor, f"{factor:.4g} copies of every product are summed")
+
+    def _einsum(self, node: fx.Node, theirs: fx.Node) -> None:
+        """Letters that are summed over, and are in both of two operands."""
+        (left, _, out), operands = str(node.args[0]).replace(" ", "").partition("->"), node.args[1]
+        terms = left.split(",")
+        if not isinstance(operands, (list, tuple)) or len(operands) != 2 or "." in left or len(terms) != 2:
+            return
+        if not all(map(self._moves, operands)):
+            return
+        factor = 1.0
+        others: Any = theirs.args[1]
+        for letter in sorted(set(terms[0]) & set(terms[1]) - set(out)):
+            place = terms[0].index(letter)
+            factor *= self._summed(node, size_of(operands[0], place), size_of(others[0], place))
+        if factor != 1:
+            self.absorb(node, factor, f"{factor:.4g} copies of every product are summed")
+
+    def _moves(self, arg: Any) -> bool:
+        """Whether an operand is an activation: a weight, computed or not, is divided where it reads."""
+        return isinstance(arg, fx.Node) and self.absorber.depends[arg] == "input"
 
     def _summed(self, node: fx.Node, mine: int, old: int) -> float:
         """How many times a sum over an axis counts what it counted before."""
@@ -196,15 +228,12 @@ class _Corrector(Norms, Idle):
             return 1.0
         return mine / old
 
-    def _share(self, node: fx.Node, factor: float, why: str) -> None:
+    def _share(self, node: fx.Node, factor: float, why: str, *, first: int = 0) -> None:
         """Queries and keys take half of a factor each; where one cannot, the other takes all of it."""
-        query, key = node.args[:2]
-        assert isinstance(query, fx.Node)
-        assert isinstance(key, fx.Node)
         half = 1 / math.sqrt(factor)
         likes = self.likes(node)
         self.done.update(likes)
-        queries, keys = ([other.args[place] for other in likes] for place in (0, 1))
+        queries, keys = ([other.args[place] for other in likes] for place in (first, first + 1))
         before = dict(self.absorber.corrections)
         changed: list[str] = []
         reasons: list[str] = []

@@ -171,7 +171,7 @@ class Growths:
         if axis.kind not in ("free", "output"):
             raise MethodError(
                 f"{source} to {axis.size}: it is {axis.kind}, and cannot grow",
-                hint=_why_not(axis.kind, has_constants=bool(axis.profiles)),
+                hint=_why_not(axis.kind, has_constants=bool(axis.profiles), heads="heads" in axis.tags),
             )
         return grow(
             self.method,
@@ -303,7 +303,9 @@ def _follows(along: Along) -> Tensor:
     return torch.zeros(along.map.target, dtype=torch.bool) if along.following is None else along.following
 
 
-def _why_not(kind: str, *, has_constants: bool) -> str:
+def _why_not(kind: str, *, has_constants: bool, heads: bool) -> str:
+    if kind == "positional" and has_constants and heads:
+        return "every head has a constant of its own (a slope): give the target as many heads, and wider ones"
     if kind == "positional" and has_constants:
         return (
             "a constant (rotary frequencies, slopes) varies along it: keep the width of a head "
