@@ -1,12 +1,8 @@
 """Give a model the vocabulary of another tokenizer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scionwood.cli._values import Whole
-
-if TYPE_CHECKING:
-    from scionwood.verbs.vocabulary import Report
 
 
 def command(
@@ -87,22 +83,17 @@ def command(
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     named = _values.assignments("--special", special)
     if report is not None:
+        from scionwood.cli._vocabulary_report import print_report
+
         wanted = [] if method is None else method.split(",")
-        return _report(source, tokenizer, wanted, [*text, str(report)], vectors, named, seed, json=json)
+        return print_report(source, tokenizer, wanted, [*text, str(report)], vectors, named, seed, json=json)
     _values.require_output(out, dry_run=dry_run)
 
     from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.vocabulary import vocabulary
 
-    check_delivery(
-        out,
-        [source, tokenizer],
-        shard_size=shard_size,
-        dtype=dtype,
-        overwrite=overwrite,
-        workers=workers,
-        memory=memory,
-    )
+    inputs = [source, tokenizer]
+    check_delivery(out, inputs, shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory)
     made = vocabulary(
         source,
         tokenizer=tokenizer,
@@ -126,55 +117,3 @@ def command(
         json=json,
         dry_run=dry_run,
     )
-
-
-def _report(
-    source: str,
-    tokenizer: str,
-    methods: list[str],
-    text: list[str],
-    vectors: tuple[str, ...],
-    named: dict[str, str],
-    seed: int,
-    *,
-    json: bool,
-) -> int:
-    from dataclasses import asdict
-
-    from scionwood.cli._terminal import print_json, print_lines
-    from scionwood.verbs.vocabulary import report
-    from scionwood.verbs.vocabulary.vocabulary import setting_of
-
-    setting = setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=named)
-    found = report(setting, methods)
-    if json:
-        print_json(asdict(found))
-        return 0
-    print_lines(
-        [
-            f"{found.shared:,} of {found.tokens:,} tokens are in both vocabularies",
-            f"tokens a word      {found.fertility[0]:.3f} before, {found.fertility[1]:.3f} after",
-            f"bytes a token      {found.bytes_per_token[0]:.3f} before, {found.bytes_per_token[1]:.3f} after",
-            f"bits a byte        {_shown(found.before)} before, with the model's own tokenizer",
-            "",
-        ]
-    )
-    _print_methods(found)
-    return 0
-
-
-def _print_methods(found: "Report") -> None:
-    from rich.table import Table
-
-    from scionwood.cli._terminal import print_renderable
-
-    table = Table("method", "copied", "mixed", "made", "drawn", "bits a byte after", "", box=None, pad_edge=False)
-    lines = sorted(found.lines, key=lambda line: (line.bits is None, line.bits or 0.0, bool(line.note)))
-    for line in lines:
-        counts = [f"{line.counts[status]:,}" if line.counts else "" for status in ("copied", "mixed", "made", "drawn")]
-        table.add_row(line.method, *counts, _shown(line.bits) if not line.note else "", line.note)
-    print_renderable(table)
-
-
-def _shown(bits: float | None) -> str:
-    return "" if bits is None else f"{bits:.3f}"
