@@ -130,7 +130,8 @@ class Inputs:
         if not self.documents:
             raise MethodError(
                 "This method learns from text, and has none.",
-                hint="give --text FILE (text=…): some megabytes of what the new tokenizer is for",
+                hint="give --text FILE (text=…): some megabytes of what the new tokenizer is for; "
+                "wechsel, ofa and hyperofa are content with --vectors FILE",
             )
         return self.documents
 
