@@ -173,7 +173,7 @@ RACES = {
         },
         (3e-3, 6e-3, 1.2e-2),
         language,
-        "loss on held-out text in nats a letter",
+        "held-out loss in nats a letter",
         lower=True,
     ),
 }

@@ -4,7 +4,8 @@
     all heads  W_V W_O   = alpha_vo Z - beta_vo I      (y = x W; Z_ij of variance 1 / d)
 
 In trained vision transformers queries and keys of one token agree, and values come back with the other sign. Starting
-there helps small data sets; strengths are of vision, the defaults 0.7 and 0.4 those of a published benchmark
+there is said to help small data sets; on 200 digits it learns sooner (41 % against 29 % after 5 epochs) and ends lower
+(79 % against 85 % after 40), and on text it did not help; strengths are of vision, the defaults 0.7 and 0.4 those of a published benchmark
 (structured_init), where other re-implementations have them the other way round. In language models the signs are
 reversed and the strength is small: give ``beta_qk`` a little below and ``beta_vo`` below zero.
 

@@ -132,7 +132,7 @@ def drawing_of(
     if missing:
         raise MethodError(
             f"{method} needs what no config says: {', '.join(missing)}",
-            hint=f"give statistics={{{', '.join(f'{name!r}: …' for name in missing)}}}; "
+            hint=f"from Python: initialize(…, statistics={{{', '.join(f'{name!r}: …' for name in missing)}}}); "
             f"scionwood methods initialize.{method} describes them",
         )
     return Drawing(model, anatomies.derive(model), function, resolved, seed, given, only)
