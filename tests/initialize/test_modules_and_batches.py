@@ -183,3 +183,13 @@ def test_an_output_is_made_again_from_its_lineage_with_the_same_batch(tmp_path):
     scionwood.write(other, tmp_path / "other")
     with pytest.raises(SourceError, match="There is no file or folder a batch in memory"):
         reproduce(tmp_path / "other")
+
+
+def test_measuring_is_done_in_evaluation_mode_and_the_mode_comes_back():
+    net = nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16), nn.Dropout(0.9), nn.Linear(16, 16)).train()
+    net[1].eval()
+    initialize(net, method="lsuv", inputs=BATCH, options={"tolerance": 0.0})
+    assert [part.training for part in net] == [True, False, True, True]
+    assert not net[1].running_mean.any()
+    with torch.no_grad():
+        assert float(net.eval()(BATCH).std(correction=0)) == pytest.approx(1, abs=1e-5)
