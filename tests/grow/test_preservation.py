@@ -8,7 +8,6 @@ from tests.grow.zoo import DOUBLED, WIDER
 
 QUICK = {
     "Llama": ("all",),
-    "Gemma2": ("all",),
     "GPT-2": ("head width",),
     "BERT": ("all",),
     "ConvNeXt": ("all",),

@@ -64,6 +64,7 @@ def test_selecting_back_a_clone_gives_what_was_copied_and_its_share_of_what_was_
         assert any(torch.equal(back[name], tensor * share) for share in shares), name
 
 
+@pytest.mark.slow
 def test_growing_and_selecting_again_changes_nothing(small: scionwood.Checkpoint) -> None:
     how = {"method": "copy_pad", "options": {"pad": "zero"}}
     once = scionwood.select(scionwood.grow(small, set=DOUBLE, **how), like=LLAMA, method="consecutive")
@@ -172,6 +173,12 @@ def test_new_positions_begin_and_old_ones_stay() -> None:
     assert grown["transformer.wpe.weight"][64:].std() == pytest.approx(0.02, rel=0.1)
     assert grown.ledger is not None
     assert next(grown.ledger.of("preserved")).detail == "by the maps of the axes alone"
+
+
+def test_what_the_graph_never_looks_at_does_not_stand_in_the_way() -> None:
+    made = grown(LISTED["DINOv2"], {"hidden_size": 96, "num_attention_heads": 12})  # its mask token
+    assert made.claims
+    assert made.difference < 1e-5
 
 
 def test_layer_kinds_follow_the_blocks() -> None:

@@ -226,11 +226,7 @@ def _check_lists(depth: Mapping[str, object], known: Sequence[str]) -> None:
 def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, idle: Sequence[str]) -> Corrections:
     grown = growths.grown
     copied = {name: growth for name, growth in grown.items() if growth.divide}
-    padded = {
-        name: growth
-        for name, growth in grown.items()
-        if growth.pads and not growths.match.target.axes[name].tags & {"positions", "table"}
-    }
+    padded = {name: growth for name, growth in grown.items() if growth.pads and growths.counts(name)}
     return correct(
         smaller,
         larger,
@@ -245,15 +241,11 @@ def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, i
 
 def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
     """Why a method by itself does not leave the function as it is."""
-    grown = growths.grown.values()
+    grown = {name: growth for name, growth in growths.grown.items() if growths.counts(name)}
     found = []
-    if any(growth.following is not None for growth in grown):
+    if any(growth.following is not None for growth in grown.values()):
         found.append("new rows are the next block's")
-    if any(
-        growth.pads and growth.writing == growth.reading == "drawn"
-        for name, growth in growths.grown.items()
-        if not pair.target.axes[name].tags & {"positions", "table"}
-    ):
+    if any(growth.pads and growth.writing == growth.reading == "drawn" for growth in grown.values()):
         found.append("new weights are drawn on both sides: masks in training are to keep the function")
     if pair.fresh:
         found.append(f"{next(iter(pair.fresh))} is fresh: {next(iter(pair.fresh.values()))}")

@@ -138,6 +138,14 @@ class Growths:
             self._axes[name] = self._asked(name)
         return self._axes[name]
 
+    def counts(self, name: str) -> bool:
+        """Whether new indices of an axis could change the function: not new positions, nor what the graph never looks at."""
+        axis = self.match.target.axes[name]
+        if axis.tags & {"positions", "table"} and not axis.profiles:
+            return False
+        where = self._places.get(name, ())
+        return not where or any(tensor not in self.match.target.unused for tensor in where)
+
     def place(self, name: str) -> Place:
         """Where an axis of the target is."""
         axis = self.match.target.axes[name]
@@ -165,9 +173,9 @@ class Growths:
         source = self.match.source.axes[theirs].size if theirs is not None else 1
         if source == axis.size:
             return None
-        if axis.tags & {"positions", "table"} and not axis.profiles:
+        if not self.counts(name):
             index = torch.cat([torch.arange(source), torch.full((axis.size - source,), -1)])
-            return Growth(index, writing="drawn", reading="drawn")  # old positions keep their meaning, new ones begin
+            return Growth(index, writing="drawn", reading="drawn")  # the old keep their meaning, the new begin
         if axis.kind not in ("free", "output"):
             raise MethodError(
                 f"{source} to {axis.size}: it is {axis.kind}, and cannot grow",
