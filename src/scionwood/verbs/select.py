@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from scionwood import anatomy as anatomies
-from scionwood.anatomy import Model
-from scionwood.anatomy.build import check_family
 from scionwood.anatomy.layout import layout_of, layout_on_disk
 from scionwood.anatomy.match import match
 from scionwood.checkpoint import (
@@ -24,7 +21,7 @@ from scionwood.checkpoint import (
 )
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
-from scionwood.errors import MatchError, MethodError, nearest
+from scionwood.errors import MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.select.depth import blocks
@@ -32,7 +29,8 @@ from scionwood.verbs.choices import Choices
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.importance import magnitude_scores, variance_scores
 from scionwood.verbs.making import Maker
-from scionwood.verbs.target import Depth, Target, class_counts, config_of, target_config, with_dtype
+from scionwood.verbs.pair import models_of, told_target
+from scionwood.verbs.target import Depth, Target, class_counts, with_dtype
 
 __all__ = ["select"]
 
@@ -94,7 +92,7 @@ def select(
         if value not in known:
             raise MethodError(f"{name} is {value!r}, not one of {', '.join(map(repr, known))}")
     checkpoint = open_checkpoint(source)
-    larger, smaller, config = _models(source, checkpoint, like, set, depth, inputs)
+    larger, smaller, config = models_of(source, checkpoint, like, set, depth, inputs, "selected from")
     pair = match(
         anatomies.derive(larger),
         anatomies.derive(smaller),
@@ -115,7 +113,7 @@ def select(
     choices = Choices(pair, function, resolved, seed, importance, rescale=rescale == "variance")
     maker = Maker(checkpoint, pair, choices, read, layout_of(smaller), FreshWeights(smaller, seed), smaller)
     tensors, ledger = maker.make()
-    recipe: dict[str, Any] = {"verb": "select", "source": told(checkpoint), "like": _told(like), "set": set}
+    recipe: dict[str, Any] = {"verb": "select", "source": told(checkpoint), "like": told_target(like), "set": set}
     recipe |= {
         "method": choices.record.name.removeprefix("select."),
         "options": resolved,
@@ -140,34 +138,6 @@ def select(
     )
 
 
-def _models(
-    source: Any, checkpoint: Checkpoint, like: Any, changes: Mapping[str, Any] | None, depth: Depth, inputs: object
-) -> tuple[Model, Model, dict[str, Any] | None]:
-    """Build both models, and the target's config where they have one."""
-    if isinstance(like, nn.Module) and inputs is not None:
-        if not isinstance(source, nn.Module):
-            raise MatchError(
-                "a plain module as target needs the module itself as source",
-                hint="give source=module, like=module, inputs=...",
-            )
-        return anatomies.model(source, inputs), anatomies.model(like, inputs), None
-    if checkpoint.config is None or "model_type" not in checkpoint.config:
-        raise MatchError(
-            f"{checkpoint.source} has no config that says which model it is",
-            hint="give a folder with a config.json, or for plain modules source=module, like=module and inputs=...",
-        )
-    if quantized := checkpoint.config.get("quantization_config"):
-        how = quantized.get("quant_method", "a method of its own") if isinstance(quantized, dict) else quantized
-        raise MatchError(
-            f"{checkpoint.source} is quantized ({how}): its tensors are codes, and cannot be selected from",
-            hint="give the weights it was quantized from",
-        )
-    check_family(checkpoint.config, checkpoint.source)
-    config = target_config(checkpoint.config, like, changes, depth)
-    name = str(like) if isinstance(like, (str, Path)) else "the target"
-    return anatomies.from_config(checkpoint.config, checkpoint.source), anatomies.from_config(config, name), config
-
-
 def _blocks(depth: Depth, path: str, old: int, new: int) -> Sequence[int]:
     """The source's blocks of one block list."""
     if new > old:
@@ -188,16 +158,6 @@ def _check_names(given: object, argument: str, what: str, known: Sequence[str]) 
             problems=[f"no {what} is called {name!r}{nearest(str(name), known)}" for name in unknown],
             hint=f"the names are those of the anatomy (scionwood anatomy){few}",
         )
-
-
-def _told(like: Any) -> Any:
-    """The target as the recipe tells it: by name where it has one, else by its config; of a plain module, the class."""
-    if like is None or isinstance(like, (str, Path)):
-        return str(like) if like is not None else None
-    if isinstance(like, Checkpoint):
-        return like.source
-    plain = isinstance(like, nn.Module) and not hasattr(like, "config")
-    return type(like).__qualname__ if plain else config_of(like)
 
 
 def _digests(scores: Mapping[str, Tensor]) -> dict[str, str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from scionwood import anatomy as anatomies
 from scionwood.anatomy import Anatomy, Model
-from scionwood.anatomy.build import check_family
 from scionwood.anatomy.corrections import Corrections, correct, normalised
 from scionwood.anatomy.depth import through
 from scionwood.anatomy.layout import layout_of, layout_on_disk
@@ -25,8 +23,8 @@ from scionwood.methods.record import resolve
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
-from scionwood.verbs.select import _told
-from scionwood.verbs.target import Depth, Target, class_counts, target_config, with_dtype
+from scionwood.verbs.pair import models_of, told_target
+from scionwood.verbs.target import Depth, Target, class_counts, with_dtype
 
 __all__ = ["grow"]
 
@@ -84,7 +82,7 @@ def grow(
     function = registry.load(method, family="grow")
     resolved = resolve(function, dict(options or {}))
     checkpoint = open_checkpoint(source)
-    smaller, larger, config = _models(source, checkpoint, like, set, depth, inputs)
+    smaller, larger, config = models_of(source, checkpoint, like, set, depth, inputs, "grown", _follow)
     chosen: dict[str, Deeper] = {}
 
     small = anatomies.derive(smaller)
@@ -129,7 +127,7 @@ def grow(
         seed,
     )
     tensors, ledger = maker.make()
-    recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": _told(like), "set": set}
+    recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
     recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": depth}
     return Checkpoint(
         tensors=tensors,
@@ -147,36 +145,8 @@ def grow(
     )
 
 
-def _models(
-    source: Any, checkpoint: Checkpoint, like: Any, changes: Mapping[str, Any] | None, depth: Depth, inputs: object
-) -> tuple[Model, Model, dict[str, Any] | None]:
-    """Build both models, and the target's config where they have one."""
-    if isinstance(like, nn.Module) and inputs is not None:
-        if not isinstance(source, nn.Module):
-            raise MatchError(
-                "a plain module as target needs the module itself as source",
-                hint="give source=module, like=module, inputs=...",
-            )
-        return anatomies.model(source, inputs), anatomies.model(like, inputs), None
-    if checkpoint.config is None or "model_type" not in checkpoint.config:
-        raise MatchError(
-            f"{checkpoint.source} has no config that says which model it is",
-            hint="give a folder with a config.json, or for plain modules source=module, like=module and inputs=...",
-        )
-    if quantized := checkpoint.config.get("quantization_config"):
-        how = quantized.get("quant_method", "a method of its own") if isinstance(quantized, dict) else quantized
-        raise MatchError(
-            f"{checkpoint.source} is quantized ({how}): its tensors are codes, and cannot be grown",
-            hint="give the weights it was quantized from",
-        )
-    check_family(checkpoint.config, checkpoint.source)
-
-    def follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
-        return [block for block, _ in deeper(rule, old, new)]
-
-    config = target_config(checkpoint.config, like, changes, depth, deeper=follow)
-    name = str(like) if isinstance(like, (str, Path)) else "the target"
-    return anatomies.from_config(checkpoint.config, checkpoint.source), anatomies.from_config(config, name), config
+def _follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
+    return [block for block, _ in deeper(rule, old, new)]
 
 
 def _blocks(depth: Depth, path: str, old: int, new: int) -> Deeper:

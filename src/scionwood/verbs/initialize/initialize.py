@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from scionwood import anatomy as anatomies
 from scionwood.anatomy import Model
 from scionwood.anatomy.layout import Slot, layout_of
-from scionwood.checkpoint import Checkpoint, ComputedTensor, Entry, LazyTensor, Ledger, Lineage, installed_versions
+from scionwood.checkpoint import (
+    Checkpoint,
+    ComputedTensor,
+    Entry,
+    LazyTensor,
+    Ledger,
+    Lineage,
+    Parent,
+    installed_versions,
+)
 from scionwood.errors import MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
@@ -292,7 +301,10 @@ def _checkpoint(
         config=config,
         source=f"initialize({name})",
         lineage=Lineage(
-            {key: value for key, value in recipe.items() if value}, (), drawing.seed, installed_versions("transformers")
+            {key: value for key, value in recipe.items() if value},
+            () if given in (None, IN_MEMORY) else (Parent.of_file(Path(given).expanduser(), "batch"),),
+            drawing.seed,
+            installed_versions("transformers"),
         ),
         ledger=Ledger(entries),
     )
