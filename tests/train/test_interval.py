@@ -75,6 +75,35 @@ def test_an_affine_layer_is_exact():
     assert torch.allclose(bounds.output.upper[0], found.amax(dim=0))
 
 
+def test_a_norm_that_turns_signs_is_exact():
+    norm = nn.BatchNorm1d(2).double().eval()
+    norm.weight.data = torch.tensor([-2.0, 3.0]).double()
+    norm.running_mean.fill_(1.0)
+    inputs = torch.tensor([[0.5, 0.5]]).double()
+    bounds = IntervalBounds(norm)(inputs, 0.1)
+    low, high = norm(inputs - 0.1), norm(inputs + 0.1)
+    assert torch.allclose(bounds.output.lower, torch.minimum(low, high))
+    assert torch.allclose(bounds.output.upper, torch.maximum(low, high))
+    assert torch.allclose(bounds.output.value, norm(inputs))
+
+
+def test_a_residual_sum_by_hand():
+    """Both sides' intervals add up, though they go against each other: x - 2 x from -1 to 1 is taken to be -3 to 3."""
+
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1, bias=False)
+
+        def forward(self, inputs):
+            return torch.add(inputs + self.layer(inputs), 5)
+
+    network = Sum()
+    network.layer.weight.data.fill_(-2.0)
+    output = IntervalBounds(network)(torch.zeros(1, 1), 1.0).output
+    assert (output.lower.item(), output.value.item(), output.upper.item()) == (2.0, 5.0, 8.0)
+
+
 def test_tight_by_hand():
     one, four, three = box([-1.0], [1.0]), box([-4.0], [4.0]), box([0.0], [3.0])
     assert tightness(Bounds(one, (four,), four)).item() == pytest.approx(0.5)

@@ -4,12 +4,12 @@
     W = sum_f |cumsum(S_target / sum) - cumsum(S_model / sum)|,   averaged over several draws of the untrained network
 
 and the candidate with the smallest W. No candidate is trained: each costs a few renderings on the target's grid. The
-candidates differ in what sets their frequencies; the published code's grids are 10, 20, .. 200 for SIREN's first layer and
-for FINER's, 1 .. 20 for the sigma of Fourier features, 0, 0.1, .. 3 for FINER's bias, ten draws each. Its sizes: 64 for
-SIREN, 128 otherwise, half for radiance fields.
+candidates differ in what sets their frequencies; the published code's grids are 10, 20, .. 200 for SIREN's first layer
+and for FINER's, 1 .. 20 for the sigma of Fourier features, 0, 0.1, .. 3 for FINER's bias, ten draws each. Its sizes: 64
+for SIREN, 128 otherwise, half for radiance fields.
 
-Mode ``abs`` adds up frequencies of every direction. Mode ``official`` is the published code's: it adds up over the sum of
-unshifted indices in a triangle of them, so that a wave (3, -4) of 32 samples lies at 31 rather than 7.
+Mode ``abs`` adds up frequencies of every direction. Mode ``official`` is the published code's: it adds up over the sum
+of unshifted indices in a triangle of them, so that a wave (3, -4) of 32 samples lies at 31 rather than 7.
 
 Choices are close: of SIRENs on 32 by 32 with frequencies of 2 to 100 a wave at 2 chooses 10 (W 4.01; 5 has 4.03 and 20
 4.98), one at 6 chooses 20 (3.33; 10 has 3.54 and 30 3.58). With biases drawn as PyTorch does the first chooses 5.

@@ -5,18 +5,19 @@
     synthesis    one network with r + 1 heads; head i fits the predictions of round i; the mean of their losses
     start        the synthesis' features, and the mean of its heads
 
-Also called Bonsai. Training takes the feature that is easiest and leaves the rest; a round that must do as well where the
-earlier ones fail has to use another. A method that generalises out of distribution then starts from, or trains a head on,
-all of them. It is of use where features found first fail later; with one round it is a distillation of ordinary training.
+Also called Bonsai. Training takes the feature that is easiest and leaves the rest; a round that must do as well where
+the earlier ones fail has to use another. A method that generalises out of distribution then starts from, or trains a
+head on, all of them. It is of use where features found first fail later; with one round it is a distillation of
+ordinary training.
 
-Predictions are classes: the label where a round is right, whatever it says instead where it is wrong, the published code's
-1 - y where there are two classes. A group without examples is left out. Each step of the synthesis is on all examples, so
-weighted that those on which the rounds are alike, all right or all wrong, make up half of the loss: what the published code
-has in expectation by drawing as many of both. Its settings for ColoredMNIST are the defaults: 51, 501 and 501 steps of Adam
-at 5e-4, squared parameters times 0.0011, two rounds.
+Predictions are classes: the label where a round is right, whatever it says instead where it is wrong, the published
+code's 1 - y where there are two classes. A group without examples is left out. Each step of the synthesis is on all
+examples, so weighted that those on which the rounds are alike, all right or all wrong, make up half of the loss: what
+the published code has in expectation by drawing as many of both. Its settings for ColoredMNIST are the defaults: 51,
+501 and 501 steps of Adam at 5e-4, squared parameters times 0.0011, two rounds.
 
-Toy, three seeds: of a strong feature that is right for 90 % and a weak one for 75 %, round 0 follows the first for 100 %
-of examples, round 1 the second for 100 %, and the two heads follow their rounds for 100 %.
+Toy, three seeds, a strong feature that is right for 90 % and a weak one for 75 %: round 0 follows the first on every
+example, round 1 the second, and each of the two heads its round.
 """
 
 from collections.abc import Callable, Sequence
