@@ -81,6 +81,22 @@ def test_three_classes_and_three_rounds_run():
         assert torch.equal(part.predictions, part.head(part.features(inputs)).argmax(dim=1))
 
 
+def test_a_round_minimises_the_largest_group_alone(monkeypatch):
+    """Where the largest is a constant, nothing is learned from the others."""
+    monkeypatch.setattr(module, "group_losses", lambda losses, rights: torch.stack([losses.mean(), torch.tensor(1e3)]))
+    starts = []
+
+    def features():
+        network = body()
+        starts.append(network[0].weight.detach().clone())
+        return network
+
+    inputs, labels, *_ = toy(0, 50)
+    found = rich_features(inputs, labels, features, lambda: nn.Linear(32, 1), steps=3, synthesis_steps=1, decay=0.0)
+    assert not torch.equal(found.rounds[0].features[0].weight, starts[0])
+    assert torch.equal(found.rounds[1].features[0].weight, starts[1])
+
+
 def test_groups_of_all_rounds_stand_apart():
     """Two for each round, not their product; those without examples are left out."""
     losses = torch.tensor([1.0, 3.0, 5.0, 11.0])
