@@ -355,10 +355,14 @@ def table(race: Race, found: Mapping[str, Sequence[Sequence[float]]]) -> "Table"
     finals = {name: mean(curves)[-1] for name, curves in found.items()}
     best = (min if race.lower else max)(finals.values())
     for name, curves in found.items():
-        cells = [f"{value:.{digits_shown}f}" for value in mean(curves)]
+        # No answer is right only where the numbers went to infinity: chance is a tenth.
+        gone = [not race.lower and value == 0 for value in mean(curves)]
+        cells = [
+            "diverged" if lost else f"{value:.{digits_shown}f}" for value, lost in zip(mean(curves), gone, strict=True)
+        ]
         cells[-1] = f"[bold]{cells[-1]}[/]" if finals[name] == best else cells[-1]
         ends = [curve[-1] for curve in curves]
-        spread = f"{min(ends):.{digits_shown}f} to {max(ends):.{digits_shown}f}"
+        spread = "" if gone[-1] else f"{min(ends):.{digits_shown}f} to {max(ends):.{digits_shown}f}"
         made.add_row(race.starts[name].label, f"{race.starts[name].rate:g}", *cells, spread)
     return made
 
