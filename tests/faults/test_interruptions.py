@@ -73,7 +73,7 @@ def test_a_run_that_is_killed_does_not_confuse_the_next_one(start: Start, models
 
 
 def test_of_two_runs_into_one_place_the_second_is_refused(start: Start, models: Path, tmp_path: Path) -> None:
-    run = start(pause=0.05)
+    run = start(pause=0.2)
     before = os.listdir(tmp_path)
     second = scionwood("select", models / "teacher", *SMALLER, "--out", tmp_path / "student")
     assert os.listdir(tmp_path) == before
