@@ -17,6 +17,7 @@ from scionwood.errors import MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
 from scionwood.verbs.initialize import explain, initialize
+from scionwood.verbs.initialize.drawing import describe
 from scionwood.verbs.initialize.initialize import drawing_of
 from scionwood.verbs.initialize.sites import places_of
 
@@ -47,7 +48,7 @@ def test_every_method_sets_what_it_claims_on_every_architecture(method, family):
     answered = 0
     for place in drawing.places:
         made = drawing.draw(place.site)
-        assert (made is not None) == (drawing.like(place.site) is not None)
+        assert (made is not None) == (drawing.kind(place.site) is not None)
         if made is None:
             continue
         answered += 1
@@ -251,6 +252,15 @@ def test_the_command_line_writes_with_a_batch(tmp_path, capsys):
     assert run([*command, "--data", str(tmp_path / "batch.safetensors")]) == 0
     assert "divided by" in capsys.readouterr().out
     assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_large_tensors_are_described_by_their_first_rows():
+    wide = torch.zeros(4_200, 4_200)
+    wide.fill_diagonal_(1.0)
+    assert describe(wide) == "identity"
+    wide[: 2**24 // 4_200] = 2.0  # the rows beyond do not count
+    assert describe(wide) == "all 2"
+    assert describe(torch.linalg.qr(torch.randn(700, 600)).Q) == "orthogonal"
 
 
 # Refusals.

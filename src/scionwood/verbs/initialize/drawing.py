@@ -65,7 +65,7 @@ class Drawing:
         self.chosen = tuple(
             place for place in self.places if not only or any(fnmatchcase(place.tensor, pattern) for pattern in only)
         )
-        self._answered: dict[Site, Tensor | None] = {}
+        self._kinds: dict[Site, str | None] = {}
 
     def draw(self, site: Site) -> Tensor | None:
         """The method's numbers for a site; nothing, where it leaves it.
@@ -91,22 +91,23 @@ class Drawing:
             raise ValueError(f"{self.record.name} gave {tuple(made.shape)} {made.dtype} for {site.name} {site.shape}")
         return made
 
-    def like(self, site: Site) -> Tensor | None:
-        """The numbers of the first site that differs from this one in name and place alone: what kind of draw it is."""
+    def kind(self, site: Site) -> str | None:
+        """What kind of numbers a site gets, by the first one that is like it but for its name and place; nothing, where left."""
         branch = None if site.branch is None else dataclasses.replace(site.branch, number=0)
         attention = None if site.attention is None else dataclasses.replace(site.attention, block="")
         # Some methods know a module's own tensors by name; what was measured may be of each layer.
         name = site.name if self.statistics else ".".join(site.name.split(".")[-2:])
         layer = site.layer if self.statistics else None
         key = dataclasses.replace(site, name=name, order=0, layer=layer, axes=(), branch=branch, attention=attention)
-        if key not in self._answered:
-            self._answered[key] = self.draw(site)
-        return self._answered[key]
+        if key not in self._kinds:
+            made = self.draw(site)
+            self._kinds[key] = None if made is None else describe(made)
+        return self._kinds[key]
 
     @property
     def tensors(self) -> Collection[str]:
         """The tensors of which the method sets a part at least."""
-        return {place.tensor for place in self.chosen if self.like(place.site) is not None}
+        return {place.tensor for place in self.chosen if self.kind(place.site) is not None}
 
     def fill(self, tensor: str, stored: Tensor) -> None:
         """Write all that the method sets of a tensor into it."""
@@ -127,9 +128,9 @@ class Drawing:
         chosen = set(self.chosen)
         for name in names:
             here = by_tensor.get(name, [])
-            done = [place for place in here if place in chosen and self.like(place.site) is not None]
+            done = [place for place in here if place in chosen and self.kind(place.site) is not None]
             if done:
-                first = describe(self.like(done[0].site))
+                first = self.kind(done[0].site)
                 parts = f" ({len(done)} of {len(here)} parts)" if len(done) < len(here) else ""
                 yield Entry(name, "initialized", None, f"{told(done[0].site)}: {first}{parts}", sizes[name])
             else:
@@ -167,6 +168,13 @@ def told(site: Site) -> str:
     return " ".join(words)
 
 
+LARGEST_DESCRIBED = 2**24
+"""Of larger tensors the first rows speak for the others: what is said is a description, and no proof."""
+
+MOST_COMPARED = 512
+"""Rows that are compared with each other."""
+
+
 def describe(values: Tensor | None) -> str:
     """What kind of numbers these are.
 
@@ -175,6 +183,8 @@ def describe(values: Tensor | None) -> str:
     """
     if values is None:
         return "left"
+    if values.dim() > 1 and values.numel() > LARGEST_DESCRIBED:
+        values = values[: max(2, LARGEST_DESCRIBED // values[0].numel())]
     if not bool(values.any()):
         return "zeros"
     flat = values.double()
@@ -184,9 +194,9 @@ def describe(values: Tensor | None) -> str:
     mean = float(flat.mean())
     said = f"std {deviation:.4g}" if abs(mean) < 0.1 * deviation else f"mean {mean:.4g}, std {deviation:.4g}"
     matrix = flat.flatten(1) if flat.dim() > 1 else None
-    if matrix is None or min(matrix.shape) > 4096 or min(matrix.shape) < 2:
+    if matrix is None or min(matrix.shape) < 2:
         return said
-    short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    short = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:MOST_COMPARED]
     gram = short @ short.T
     scale = float(gram.diagonal().mean())
     straight = bool(torch.allclose(gram, scale * torch.eye(len(gram), dtype=gram.dtype), atol=1e-5 * scale))

@@ -52,7 +52,7 @@ def explain(drawing: Drawing) -> list[Line]:
         gets = "left"
         if place in chosen:
             large = _size(site) > LARGEST_DRAW
-            gets = describe(drawing.like(site) if large else drawing.draw(site))
+            gets = (drawing.kind(site) or "left") if large else describe(drawing.draw(site))
         line = Line(
             tensor=_template(site),
             is_a=told(site),

@@ -314,7 +314,7 @@ def _covered(drawing: Drawing, name: str) -> bool:
     """Whether a method sets all of a tensor, so that nothing of the class's own start is left."""
     here = [place for place in drawing.places if place.tensor == name]
     chosen = set(drawing.chosen)
-    return all(place in chosen and drawing.like(place.site) is not None for place in here)
+    return all(place in chosen and drawing.kind(place.site) is not None for place in here)
 
 
 def _whole(model: Model, drawing: Drawing, inputs: object) -> tuple[dict[str, Tensor], dict[str, str]]:
