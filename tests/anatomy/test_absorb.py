@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from scionwood.anatomy import from_module
-from scionwood.anatomy.absorb import Absorber, AbsorbError, base_name
+from scionwood.anatomy.absorb import Absorber, AbsorbError
+from scionwood.anatomy.nodes import operation
 
 
 class Net(nn.Module):
@@ -37,7 +38,7 @@ def absorbed(forward: Any, alpha: float = 0.5) -> tuple[dict[str, Tensor], list[
     x = torch.randn(3, 8)
     model = from_module(case, x)
     absorber = Absorber(model, {})
-    (marked,) = [node.args[0] for node in model.program.graph.nodes if base_name(node) == "tanh"]
+    (marked,) = [node.args[0] for node in model.program.graph.nodes if operation(node) == "tanh"]
     absorber.absorb(marked, alpha, users=set(marked.users))
     before = [tensor.detach().clone() for tensor in case(x)]
     with torch.no_grad():

@@ -112,8 +112,6 @@ VERBS: Mapping[str, Verb] = {
                     "For different vocabularies: union, base, or the model whose tokenizer it is.",
                 ),
                 Field("tokens", "settings", "With a tokenizer, where the rows come from that models lack, by token."),
-                Field("tokens", "settings", "With a tokenizer, token → where its row comes from."),
-                Field("chat_template", "value", "Of the result: auto, a name such as chatml, or a template."),
                 Field(
                     "pad_to_multiple_of",
                     "value",

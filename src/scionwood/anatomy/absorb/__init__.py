@@ -29,11 +29,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, fx
 
-from scionwood.anatomy.absorb.nodes import BIJECTIVE, JOIN, PARTIAL, SPLITS, AbsorbError, Mask, base_name, full, told
+from scionwood.anatomy.absorb.nodes import BIJECTIVE, JOIN, PARTIAL, SPLITS, AbsorbError, Mask, full, told
 from scionwood.anatomy.absorb.steps import Steps, Take
 from scionwood.anatomy.build import Model
+from scionwood.anatomy.nodes import operation
 
-__all__ = ["AbsorbError", "Absorber", "Correction", "base_name"]
+__all__ = ["AbsorbError", "Absorber", "Correction"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Absorber(Steps):
                     if mask is None and own is None:
                         continue
                     wanted, reached = full(user) if own is None else own, self.forward(node, user, mask)
-                    if base_name(user) in JOIN and reached is not None:
+                    if operation(user) in JOIN and reached is not None:
                         wanted = wanted & self.forward(node, user, None)  # the other pieces are looked at by themselves
                     if reached is not None and torch.equal(reached, wanted):
                         continue
@@ -166,7 +167,7 @@ class Absorber(Steps):
 
     def _untouched(self, node: fx.Node, user: fx.Node, mask: Tensor) -> bool:
         """Whether a view sees nothing of what is meant."""
-        if base_name(user) not in BIJECTIVE | PARTIAL or base_name(user) in SPLITS:
+        if operation(user) not in BIJECTIVE | PARTIAL or operation(user) in SPLITS:
             return False
         reached = self.forward(node, user, mask)
         return reached is not None and not bool(reached.any())

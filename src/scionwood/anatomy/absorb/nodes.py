@@ -1,4 +1,4 @@
-"""Nodes of an exported graph: what they are called, how large they are, and which of their elements are meant."""
+"""Nodes on the way of a factor: the operations that let it pass, and which elements of a value are meant."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
+
+from scionwood.anatomy.nodes import module_path, operation
 
 __all__ = [
     "ADD",
@@ -27,7 +29,6 @@ __all__ = [
     "AbsorbError",
     "Mask",
     "along_dim",
-    "base_name",
     "called",
     "floating",
     "full",
@@ -42,16 +43,16 @@ Mask: TypeAlias = Tensor | None
 SAME = frozenset(
     {
         "to", "_to_copy", "type_as", "float", "dropout", "feature_dropout", "alias", "detach", "clone", "contiguous", "lift_fresh_copy",
-        "detach_", "_assert_tensor_metadata",
+        "_assert_tensor_metadata",
     }
 )  # fmt: skip
 BIJECTIVE = frozenset({"view", "reshape", "_unsafe_view", "transpose", "permute", "t", "unsqueeze", "squeeze", "flatten", "unflatten", "numpy_T", "movedim", "swapaxes", "expand", "repeat", "roll", "flip", "expand_as"})  # fmt: skip
 PARTIAL = frozenset({"slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind", "getitem", "index"})
 SPLITS = frozenset({"split", "split_with_sizes", "chunk", "unbind"})
 HOMOGENEOUS = frozenset({"relu", "leaky_relu", "max_pool2d", "max_pool1d", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "upsample_bilinear2d", "upsample_nearest2d", "mean", "sum", "cumsum", "pad", "constant_pad_nd", "neg", "tril", "triu"})  # fmt: skip
-MULTIPLY = frozenset({"mul", "mul_"})
-DIVIDE = frozenset({"div", "div_", "true_divide"})
-ADD = frozenset({"add", "add_", "sub", "sub_", "rsub"})
+MULTIPLY = frozenset({"mul"})
+DIVIDE = frozenset({"div", "true_divide"})
+ADD = frozenset({"add", "sub", "rsub"})
 JOIN = frozenset({"cat", "concat", "concatenate", "stack"})
 LINEAR = frozenset({"linear", "addmm", "mm", "matmul", "bmm", "grouped_mm", "_grouped_mm", "grouped_mm_fallback"})
 PICKS = frozenset({"index", "index_select", "gather", "take_along_dim"})
@@ -67,17 +68,10 @@ class AbsorbError(Exception):
     """Why a factor cannot be absorbed; the caller says where."""
 
 
-def base_name(node: fx.Node) -> str:
-    """What an operation is called, without its overload."""
-    name = getattr(node.target, "__name__", str(node.target))
-    return name.split(".")[0]
-
-
 def told(node: fx.Node) -> str:
     """Name an operation for a message, with the module that it is in."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((path for path, _ in reversed(list(stack.values())) if path), "")
-    return f"{base_name(node) if node.op == 'call_function' else node.name}{f' in {path}' if path else ''}"
+    path = module_path(node)
+    return f"{operation(node) if node.op == 'call_function' else node.name}{f' in {path}' if path else ''}"
 
 
 def floating(node: fx.Node) -> bool:

@@ -11,8 +11,9 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_aggregate
 
-from scionwood.anatomy.absorb.nodes import BIJECTIVE, SAME, TRANSPOSE, base_name, floating, shape_of
+from scionwood.anatomy.absorb.nodes import BIJECTIVE, SAME, TRANSPOSE, floating, shape_of
 from scionwood.anatomy.build import Model
+from scionwood.anatomy.nodes import operation
 
 __all__ = ["Parameters"]
 
@@ -72,7 +73,7 @@ class Parameters:
     def used_by(self, node: fx.Node) -> Iterator[fx.Node]:
         """The nodes that use a parameter, past casts and transpositions of it."""
         for user in node.users:
-            if base_name(user) in SAME | TRANSPOSE and self.depends[user] == "parameter":
+            if operation(user) in SAME | TRANSPOSE and self.depends[user] == "parameter":
                 yield from self.used_by(user)
             elif user.op != "output":
                 yield user
@@ -83,7 +84,7 @@ class Parameters:
             return None
         if node in self.parameter:
             return self.parameter[node], tuple(range(len(shape_of(node))))
-        name = base_name(node)
+        name = operation(node)
         if node.op != "call_function" or name not in SAME | TRANSPOSE:
             return None
         found = self.parameter_of(node.args[0])
@@ -111,9 +112,9 @@ class Parameters:
         if node.op == "get_attr":
             held = getattr(self.model.program.graph_module, str(node.target), None)
             return float(held) if isinstance(held, Tensor) and held.numel() == 1 else None
-        if base_name(node) in SAME | BIJECTIVE and node.args:
+        if operation(node) in SAME | BIJECTIVE and node.args:
             return self.value(node.args[0])
-        if base_name(node) in ("scalar_tensor", "full") and not isinstance(node.args[-1], (list, tuple)):
+        if operation(node) in ("scalar_tensor", "full") and not isinstance(node.args[-1], (list, tuple)):
             return self.value(node.args[-1])
         return self._computed(node)
 

@@ -28,7 +28,6 @@ from scionwood.anatomy.absorb.nodes import (
     AbsorbError,
     Mask,
     along_dim,
-    base_name,
     called,
     full,
     mark,
@@ -37,6 +36,7 @@ from scionwood.anatomy.absorb.nodes import (
 )
 from scionwood.anatomy.absorb.parameters import Parameters
 from scionwood.anatomy.build import Model
+from scionwood.anatomy.nodes import operation
 
 __all__ = ["Steps", "Take"]
 
@@ -74,7 +74,7 @@ class Steps(Parameters):
             raise AbsorbError(f"{told(node)} is a constant")
         if node.op != "call_function":
             raise AbsorbError("it comes from the model's input")
-        name = base_name(node)
+        name = operation(node)
         if name in SAME:
             return [(node.args[0], alpha, mask)], []  # type: ignore[list-item]
         if name == "index" and self.parameter_of(node.args[0]):
@@ -131,18 +131,18 @@ class Steps(Parameters):
     def _view(self, node: fx.Node, alpha: float, mask: Mask) -> list[tuple[fx.Node, float, Mask]]:
         given = node.args[0]
         assert isinstance(given, fx.Node)
-        if mask is None and base_name(node) in BIJECTIVE:
+        if mask is None and operation(node) in BIJECTIVE:
             return [(given, alpha, None)]
-        if base_name(node) in SPLITS:
+        if operation(node) in SPLITS:
             return [(given, alpha, mask)]  # its marks are those of what it splits
-        if base_name(node) == "getitem":
+        if operation(node) == "getitem":
             return [self._cut(node, given, alpha, mask)]
         index = self._indices(node, given)
         return [(given, alpha, mark(index, mask, shape_of(given)))]
 
     def _cut(self, node: fx.Node, pieces: fx.Node, alpha: float, mask: Mask) -> tuple[fx.Node, float, Mask]:
         """A piece of a split: the split itself stands between, and is passed by."""
-        if pieces.op != "call_function" or base_name(pieces) not in SPLITS:
+        if pieces.op != "call_function" or operation(pieces) not in SPLITS:
             raise AbsorbError(f"{told(node)} is a piece of something that is no view")
         given = pieces.args[0]
         assert isinstance(given, fx.Node)
@@ -160,10 +160,10 @@ class Steps(Parameters):
     def forward(self, node: fx.Node, user: fx.Node, mask: Mask) -> Any:
         """Which elements of a user come from the elements meant; nothing, where that cannot be told."""
         own = full(node) if mask is None else mask
-        name = base_name(user)
+        name = operation(user)
         if name in SAME or name == "neg":
             return own
-        if base_name(node) in SPLITS and name == "getitem":
+        if operation(node) in SPLITS and name == "getitem":
             whole = node.args[0]
             assert isinstance(whole, fx.Node)
             return called(node, whole, own.view(shape_of(whole)))[user.args[1]]
@@ -209,7 +209,7 @@ class Steps(Parameters):
             if value == 0:
                 continue
             found = self.parameter_of(node.args[1 - place])
-            if found is None or value is None or base_name(node) not in ("add", "add_"):
+            if found is None or value is None or operation(node) != "add":
                 raise AbsorbError(f"{told(node)} adds a constant")
             own = shape_of(node.args[1 - place])
             part = None if mask is None or tuple(mask.shape) != own else mask
@@ -287,7 +287,7 @@ class Steps(Parameters):
         if weight is None:
             raise AbsorbError(f"{told(node)} convolves with what is no parameter")
         channels = along_dim(mask, 1, node)
-        transposed = "transpose" in base_name(node) or bool(len(node.args) > 6 and node.args[6] is True)
+        transposed = "transpose" in operation(node) or bool(len(node.args) > 6 and node.args[6] is True)
         if transposed and channels is not None:
             raise AbsorbError(f"{told(node)} mixes what is meant with what is not")
         bias = node.args[2] if len(node.args) > 2 else node.kwargs.get("bias")
@@ -295,13 +295,13 @@ class Steps(Parameters):
         return [Take(weight[0], node, alpha, place, channels), *self._bias(node, bias, alpha, channels)]
 
     def _normalised(self, node: fx.Node, alpha: float, mask: Mask) -> list[Take]:
-        first = {"layer_norm": 2, "rms_norm": 2, "group_norm": 2}.get(base_name(node), 1)
-        dim = len(shape_of(node)) - 1 if first == 2 and base_name(node) != "group_norm" else 1
+        first = {"layer_norm": 2, "rms_norm": 2, "group_norm": 2}.get(operation(node), 1)
+        dim = len(shape_of(node)) - 1 if first == 2 and operation(node) != "group_norm" else 1
         along = along_dim(mask, dim, node)
         if len(node.args) <= first or not isinstance(node.args[first], fx.Node):
             raise AbsorbError(f"{told(node)} has no gain")
         bias = None
-        if base_name(node) != "rms_norm":
+        if operation(node) != "rms_norm":
             bias = node.args[first + 1] if len(node.args) > first + 1 else None
         return [take for given in (node.args[first], bias) for take in self._bias(node, given, alpha, along)]
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from torch import fx
 
-from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction, base_name
+from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.corrections.idle import Idle
 from scionwood.anatomy.corrections.norms import Norms
@@ -33,12 +33,12 @@ from scionwood.anatomy.corrections.sites import (
     PASSES,
     SCALES,
     STATISTICS,
-    path_of,
     reduced,
     scale_of,
     size_of,
 )
 from scionwood.anatomy.match import Match
+from scionwood.anatomy.nodes import module_path, operation
 
 __all__ = ["Corrections", "correct", "normalised"]
 
@@ -67,10 +67,10 @@ def normalised(model: Model, ties: Mapping[str, str]) -> frozenset[str]:
     for node in absorber.graph.nodes:
         if node.op != "call_function":
             continue
-        if base_name(node) in STATISTICS | {"batch_norm"}:
+        if operation(node) in STATISTICS | {"batch_norm"}:
             parameters = [absorber.parameter_of(arg) for arg in node.args[1:]]
             found.update(each[0] for each in parameters if each is not None)
-        elif base_name(node) == "rsqrt":
+        elif operation(node) == "rsqrt":
             found.update(_gains(absorber, node))
     return frozenset(found)
 
@@ -82,9 +82,9 @@ def _gains(absorber: Absorber, rsqrt: fx.Node) -> Iterator[str]:
         while waiting:
             node = waiting.pop()
             for user in node.users:
-                if base_name(user) in PASSES:
+                if operation(user) in PASSES:
                     waiting.append(user)
-                elif base_name(user) in SCALES:
+                elif operation(user) in SCALES:
                     for arg in user.args[:2]:
                         if isinstance(arg, fx.Node) and absorber.depends[arg] == "parameter":
                             yield from (absorber.parameter[n] for n in _above(arg) if n in absorber.parameter)
@@ -133,7 +133,7 @@ class _Corrector(Norms, Idle):
         for node, theirs in self.pairs.items():
             if node in self.done:
                 continue
-            name = base_name(node)
+            name = operation(node)
             if name in SCALES:
                 self._constant(node, theirs)
             elif name in STATISTICS:
@@ -165,14 +165,14 @@ class _Corrector(Norms, Idle):
         (place, mine), (_, old) = values[0][0], values[1][0]
         if mine == old or not mine or not old:
             return
-        divides = base_name(node) not in ("mul", "mul_") and place == 1
+        divides = operation(node) != "mul" and place == 1
         self.absorb(node, mine / old if not divides else old / mine, f"a constant is {mine:.4g}, not {old:.4g}")
 
     def _active(self, absorber: Absorber, arg: Any) -> bool:
         return isinstance(arg, fx.Node) and absorber.depends[arg] != "constant"
 
     def _contraction(self, node: fx.Node, theirs: fx.Node) -> None:
-        if base_name(node) == "scaled_dot_product_attention":
+        if operation(node) == "scaled_dot_product_attention":
             (mine, old) = (size_of(own.args[0], -1) for own in (node, theirs))
             scales = [scale_of(own) for own in (node, theirs)]
             factor = scales[0] / scales[1]
@@ -180,14 +180,14 @@ class _Corrector(Norms, Idle):
             if not math.isclose(factor, 1, rel_tol=1e-9):
                 self._share(node, factor, f"the attention's scores grow by {factor:.4g}")
             return
-        if base_name(node) == "baddbmm":
+        if operation(node) == "baddbmm":
             mine, old = size_of(node.args[1], -1), size_of(theirs.args[1], -1)
             alphas = [float(own.kwargs.get("alpha") or 1.0) for own in (node, theirs)]  # type: ignore[arg-type]
             factor = alphas[0] / alphas[1] * self._summed(node, mine, old)
             if not math.isclose(factor, 1, rel_tol=1e-9):
                 self._share(node, factor, f"the attention's scores grow by {factor:.4g}", first=1)
             return
-        if base_name(node) == "einsum":
+        if operation(node) == "einsum":
             self._einsum(node, theirs)
             return
         if not all(self._moves(arg) for arg in node.args[:2]):
@@ -223,7 +223,7 @@ class _Corrector(Norms, Idle):
             return 1.0
         if mine % old or None in self.copies.values():
             self.failures.append(
-                f"{path_of(node)}: an axis of {old} is contracted with itself, and is copied unequally"
+                f"{module_path(node)}: an axis of {old} is contracted with itself, and is copied unequally"
             )
             return 1.0
         return mine / old
@@ -268,7 +268,7 @@ class _Corrector(Norms, Idle):
                     if times is None:
                         self.failures.append(f"{name} is tied, and {axis} is copied unequally")
                     factor *= times or 1
-        if len({path_of(use) for use in self.absorber.uses[name]}) > 1:
+        if len({module_path(use) for use in self.absorber.uses[name]}) > 1:
             correction = self.absorber.corrections.get(name)
             already = 1.0 if correction is None else correction.uniform
             if already is None:
@@ -280,7 +280,7 @@ class _Corrector(Norms, Idle):
             factor *= already
         if math.isclose(factor, 1, rel_tol=1e-9):
             return
-        given = node.args[1] if base_name(node) == "addmm" else node.args[0]
+        given = node.args[1] if operation(node) == "addmm" else node.args[0]
         assert isinstance(given, fx.Node)
         self.absorb(given, factor, f"{name} is tied: reading it counts {factor:.4g} times", users={node})
 
@@ -291,13 +291,13 @@ class _Corrector(Norms, Idle):
         mine, old = reduced(node), reduced(theirs)
         if mine == old:
             return
-        if base_name(node) == "sum":
+        if operation(node) == "sum":
             factor = self._summed(node, mine, old)
             if factor != 1:
                 self.absorb(node, factor, f"{factor:.4g} copies are summed")
             return
-        if base_name(node) in ("var", "std") and self.copies and None not in self.copies.values():
+        if operation(node) in ("var", "std") and self.copies and None not in self.copies.values():
             return
         self.failures.append(
-            f"{path_of(node)}: {base_name(node)} is taken along an axis that goes from {old} to {mine}"
+            f"{module_path(node)}: {operation(node)} is taken along an axis that goes from {old} to {mine}"
         )

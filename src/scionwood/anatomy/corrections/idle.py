@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from scionwood.anatomy.absorb import AbsorbError, base_name
+from scionwood.anatomy.absorb import AbsorbError
 from scionwood.anatomy.corrections.side_by_side import SideBySide
 from scionwood.anatomy.corrections.sites import PASSES, RECTIFIED, bare, within
 from scionwood.anatomy.flow import flow
+from scionwood.anatomy.nodes import operation
 
 __all__ = ["Idle"]
 
@@ -43,10 +44,10 @@ class Idle(SideBySide):
         sums = {residual.node for residual in inside}
         for residual in inside:
             if bare(residual.stream) not in sums and within(bare(residual.stream), block):
-                return f"the stream passes {base_name(bare(residual.stream))} inside the block"
+                return f"the stream passes {operation(bare(residual.stream))} inside the block"
         first = min(inside, key=lambda residual: self.absorber.number[residual.node])
         # What was rectified before is not changed by being rectified again.
-        harmless = {"relu", "relu_"} if base_name(bare(first.stream)) in RECTIFIED else set()
+        harmless = {"relu"} if operation(bare(first.stream)) in RECTIFIED else set()
         last = max(sums, key=self.absorber.number.__getitem__)
         waiting, seen = [last], set()
         while waiting:
@@ -57,8 +58,8 @@ class Idle(SideBySide):
                 seen.add(user)
                 if not within(user, block):
                     continue
-                if base_name(user) in PASSES or base_name(user) in harmless:
+                if operation(user) in PASSES or operation(user) in harmless:
                     waiting.append(user)
                     continue
-                return f"the stream passes {base_name(user)} inside the block"
+                return f"the stream passes {operation(user)} inside the block"
         return None

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from torch import fx
 
-from scionwood.anatomy.absorb import base_name
 from scionwood.anatomy.corrections.side_by_side import SideBySide
-from scionwood.anatomy.corrections.sites import CONVOLUTIONS, PASSES, bare, onward, path_of, reduced
+from scionwood.anatomy.corrections.sites import CONVOLUTIONS, PASSES, bare, onward, reduced
+from scionwood.anatomy.nodes import module_path, operation
 
 __all__ = ["Norms"]
 
@@ -18,22 +18,26 @@ class Norms(SideBySide):
     """What norms make of axes that were padded, or copied unequally often."""
 
     def norm(self, node: fx.Node, theirs: fx.Node) -> None:
-        if base_name(node) not in ("layer_norm", "rms_norm"):
+        if operation(node) not in ("layer_norm", "rms_norm"):
             return
         mine, old = (math.prod(own.args[1]) for own in (node, theirs))  # type: ignore[arg-type]
         if mine == old or not self.weighed(node, mine, old):
             return
-        if base_name(node) == "layer_norm" and not self.means:
+        if operation(node) == "layer_norm" and not self.means:
             self.failures.append(
-                f"{path_of(node)}: new zeros move the mean that a layer norm takes off, from {old} channels to {mine}"
+                f"{module_path(node)}: new zeros move the mean that a layer norm takes off, from {old} channels to {mine}"
             )
             return
         gain = self.absorber.parameter_of(node.args[2]) if len(node.args) > 2 else None
         if gain is None:
-            self.failures.append(f"{path_of(node)}: a norm along a padded axis has no gain to take sqrt({old}/{mine})")
+            self.failures.append(
+                f"{module_path(node)}: a norm along a padded axis has no gain to take sqrt({old}/{mine})"
+            )
             return
         self.done.update(
-            other for other in self.pairs if path_of(other) == path_of(node) and base_name(other) == base_name(node)
+            other
+            for other in self.pairs
+            if module_path(other) == module_path(node) and operation(other) == operation(node)
         )
         self.absorber.scale_parameter(gain[0], math.sqrt(old / mine))
         self.tell([gain[0]], math.sqrt(old / mine), f"the norm is along {mine} channels, {old} of them the source's")
@@ -42,13 +46,13 @@ class Norms(SideBySide):
         """Whether a norm's statistics must be made up for; a failure, where they cannot be."""
         if None in self.copies.values() or (self.copies and mine % old):
             self.failures.append(
-                f"{path_of(node)}: a norm is along an axis of {old} that is copied unequally to {mine}"
+                f"{module_path(node)}: a norm is along an axis of {old} that is copied unequally to {mine}"
             )
             return False
         if self.copies:
             return False
         if not self.rescales:
-            self.failures.append(f"{path_of(node)}: a norm is along an axis padded from {old} to {mine}")
+            self.failures.append(f"{module_path(node)}: a norm is along an axis padded from {old} to {mine}")
             return False
         self.eps = max(self.eps or 0.0, mine / old)
         return True
@@ -58,12 +62,14 @@ class Norms(SideBySide):
         mine, old = reduced(node), reduced(theirs)
         if mine == old:
             return
-        roots = [root for root in self._following(node) if base_name(root) in ("rsqrt", "sqrt")]
+        roots = [root for root in self._following(node) if operation(root) in ("rsqrt", "sqrt")]
         if not roots:
             if self.pads:
-                self.failures.append(f"{path_of(node)}: a mean is along an axis padded from {old} to {mine}")
+                self.failures.append(f"{module_path(node)}: a mean is along an axis padded from {old} to {mine}")
             elif None in self.copies.values() or mine % old:
-                self.failures.append(f"{path_of(node)}: a mean is along an axis of {old} copied unequally to {mine}")
+                self.failures.append(
+                    f"{module_path(node)}: a mean is along an axis of {old} copied unequally to {mine}"
+                )
             return
         if not self.weighed(node, mine, old):
             return
@@ -74,24 +80,24 @@ class Norms(SideBySide):
 
     def _following(self, node: fx.Node) -> Iterator[fx.Node]:
         for user in node.users:
-            if base_name(user) in ("rsqrt", "sqrt"):
+            if operation(user) in ("rsqrt", "sqrt"):
                 yield user
-            elif base_name(user) in ("add", *PASSES):
+            elif operation(user) in ("add", *PASSES):
                 yield from self._following(user)
 
     def _forward(self, node: fx.Node, factor: float, why: str) -> None:
         """Take a factor out of a value by what multiplies it next."""
         for user in node.users:
-            if base_name(user) in PASSES:
+            if operation(user) in PASSES:
                 self._forward(user, factor, why)
                 continue
             gains = [
                 arg for arg in user.args[:2] if isinstance(arg, fx.Node) and self.absorber.depends[arg] == "parameter"
             ]
-            if base_name(user) in ("mul", "mul_") and gains:
+            if operation(user) == "mul" and gains:
                 self.absorb(gains[0], factor, why, users={user})
             else:
-                self.failed(node, factor, why, f"no gain multiplies it before {base_name(user)}")
+                self.failed(node, factor, why, f"no gain multiplies it before {operation(user)}")
 
     def averaged(self, node: fx.Node, theirs: fx.Node) -> None:
         """Channels that are the mean of the others stay it through sums alone: whatever else touches them must be behind a norm."""
@@ -100,34 +106,36 @@ class Norms(SideBySide):
             anatomy = self.match.target.tensors[name]
             read = [dim for dim, role in zip(anatomy.dims, anatomy.roles, strict=True) if "reads" in role]
             own = {axis for dim in read for axis in self.match.target.leaves(dim)} & set(self.means)
-            given = node.args[1] if base_name(node) == "addmm" else node.args[0]
-            if own and isinstance(given, fx.Node) and base_name(bare(given)) not in ("layer_norm", "select"):
-                self.failures.append(f"{path_of(node)}: {name} reads channels that are the mean of others")
-            if base_name(node) in CONVOLUTIONS and not own:
+            given = node.args[1] if operation(node) == "addmm" else node.args[0]
+            if own and isinstance(given, fx.Node) and operation(bare(given)) not in ("layer_norm", "select"):
+                self.failures.append(f"{module_path(node)}: {name} reads channels that are the mean of others")
+            if operation(node) in CONVOLUTIONS and not own:
                 axes = set(self.match.target.leaves(anatomy.dims[0])) & set(self.means)
                 if axes and anatomy.shape[1] == 1:
                     self.failures.append(
-                        f"{path_of(node)}: {name} convolves each channel by itself, the mean of others, too"
+                        f"{module_path(node)}: {name} convolves each channel by itself, the mean of others, too"
                     )
-        elif base_name(node) == "layer_norm":
+        elif operation(node) == "layer_norm":
             mine, old = (math.prod(own.args[1]) for own in (node, theirs))  # type: ignore[arg-type]
             if mine != old:
                 for user in onward(node):
                     if not self.weights(user) and not self.convolved(user) and user.op != "output":
                         self.failures.append(
-                            f"{path_of(node)}: what the norm gives is not only read but passed on ({base_name(user)}), "
+                            f"{module_path(node)}: what the norm gives is not only read but passed on ({operation(user)}), "
                             "and its new channels are no mean"
                         )
-        elif base_name(node) in ("mul", "mul_"):
+        elif operation(node) == "mul":
             for arg in node.args[:2]:
                 found = self.absorber.parameter_of(arg)
                 if found is not None and found[0] in self.match.target.tensors:
                     dims = self.match.target.tensors[found[0]].dims
                     if any(axis in self.means for dim in dims for axis in self.match.target.leaves(dim)):
-                        self.failures.append(f"{path_of(node)}: {found[0]} scales channels that are the mean of others")
-        elif base_name(node) == "batch_norm":
+                        self.failures.append(
+                            f"{module_path(node)}: {found[0]} scales channels that are the mean of others"
+                        )
+        elif operation(node) == "batch_norm":
             found = self.absorber.parameter_of(node.args[1]) if isinstance(node.args[1], fx.Node) else None
             if found and any(
                 axis in self.means for axis in self.match.target.leaves(self.match.target.tensors[found[0]].dims[0])
             ):
-                self.failures.append(f"{path_of(node)}: a batch norm treats the mean of channels by itself")
+                self.failures.append(f"{module_path(node)}: a batch norm treats the mean of channels by itself")

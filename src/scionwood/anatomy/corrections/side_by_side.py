@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from torch import fx
 
-from scionwood.anatomy.absorb import Absorber, AbsorbError, base_name
+from scionwood.anatomy.absorb import Absorber, AbsorbError
 from scionwood.anatomy.build import Model
-from scionwood.anatomy.corrections.sites import CONTRACTIONS, CONVOLUTIONS, SCALES, STATISTICS, path_of, site_of
+from scionwood.anatomy.corrections.sites import CONTRACTIONS, CONVOLUTIONS, SCALES, STATISTICS, site_of
 from scionwood.anatomy.depth import through
 from scionwood.anatomy.match import Match
+from scionwood.anatomy.nodes import module_path, operation
 
 __all__ = ["SideBySide"]
 
@@ -55,11 +56,10 @@ class SideBySide:
         self.eps: float | None = None
 
     def _paired(self) -> dict[fx.Node, fx.Node]:
-        mine = self._by_place(self.absorber.graph, self.match.depth)
-        theirs = self._by_place(self.other.graph, {})
+        theirs = _by_place(self.other.graph)
         pairs: dict[fx.Node, fx.Node] = {}
-        for (path, name, _), nodes in mine.items():
-            others = theirs.get((through(f"{path}.", self.match.depth).removesuffix("."), name, ""), [])
+        for (path, name), nodes in _by_place(self.absorber.graph).items():
+            others = theirs.get((through(f"{path}.", self.match.depth).removesuffix("."), name), [])
             if len(others) == len(nodes):
                 pairs.update(zip(nodes, others, strict=True))
             elif name in SCALES | STATISTICS | CONTRACTIONS:
@@ -70,20 +70,11 @@ class SideBySide:
         order = self.absorber.number
         return dict(sorted(pairs.items(), key=lambda pair: order[pair[0]]))
 
-    def _by_place(
-        self, graph: fx.Graph, depth: Mapping[str, Sequence[int]]
-    ) -> dict[tuple[str, str, str], list[fx.Node]]:
-        found: dict[tuple[str, str, str], list[fx.Node]] = defaultdict(list)
-        for node in graph.nodes:
-            if node.op == "call_function":
-                found[path_of(node), base_name(node), ""].append(node)
-        return found
-
     def weights(self, node: fx.Node) -> str | None:
         """The parameter that a contraction reads with, if it does."""
-        if base_name(node) not in CONTRACTIONS | {"linear", "addmm"}:
+        if operation(node) not in CONTRACTIONS | {"linear", "addmm"}:
             return None
-        args = node.args[1:3] if base_name(node) == "addmm" else node.args[:2]
+        args = node.args[1:3] if operation(node) == "addmm" else node.args[:2]
         for arg in args:
             found = self.absorber.parameter_of(arg)
             if found is not None:
@@ -91,7 +82,7 @@ class SideBySide:
         return None
 
     def convolved(self, node: fx.Node) -> str | None:
-        found = self.absorber.parameter_of(node.args[1]) if base_name(node) in CONVOLUTIONS else None
+        found = self.absorber.parameter_of(node.args[1]) if operation(node) in CONVOLUTIONS else None
         return found[0] if found is not None else None
 
     def absorb(self, node: fx.Node, factor: float, why: str, *, users: Collection[fx.Node] | None = None) -> None:
@@ -118,4 +109,13 @@ class SideBySide:
                 said.append(text)
 
     def failed(self, node: fx.Node, factor: float, why: str, reason: str) -> None:
-        self.failures.append(f"{path_of(node) or 'the model'}: {why}, and the factor {factor:.4g} stays: {reason}")
+        self.failures.append(f"{module_path(node) or 'the model'}: {why}, and the factor {factor:.4g} stays: {reason}")
+
+
+def _by_place(graph: fx.Graph) -> dict[tuple[str, str], list[fx.Node]]:
+    """The operations by the module they are in and what they are called, in the order of the graph."""
+    found: dict[tuple[str, str], list[fx.Node]] = defaultdict(list)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            found[module_path(node), operation(node)].append(node)
+    return found

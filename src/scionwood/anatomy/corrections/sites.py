@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from scionwood.anatomy.absorb import base_name
+from scionwood.anatomy.nodes import module_path, operation
 
 __all__ = [
     "ALONG",
@@ -20,7 +20,6 @@ __all__ = [
     "STATISTICS",
     "bare",
     "onward",
-    "path_of",
     "reduced",
     "scale_of",
     "site_of",
@@ -30,34 +29,27 @@ __all__ = [
 
 CONTRACTIONS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_attention", "baddbmm"})
 STATISTICS = frozenset({"layer_norm", "rms_norm", "group_norm", "instance_norm"})
-RECTIFIED = frozenset({"relu", "relu_", "max_pool2d", "relu6"})
+RECTIFIED = frozenset({"relu", "max_pool2d", "relu6"})
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
 ALONG = frozenset({"softmax", "_softmax", "log_softmax", "topk", "sort", "cumsum", "logcumsumexp", "linalg_vector_norm", "norm", "fft_fft", "fft_fftn", "sum", "var", "std", "prod"})  # fmt: skip
-SCALES = frozenset({"mul", "mul_", "div", "div_", "true_divide"})
+SCALES = frozenset({"mul", "div", "true_divide"})
 PASSES = frozenset({"to", "_to_copy", "type_as", "float", "alias", "dropout", "contiguous", "clone", "detach", "view", "reshape", "transpose", "permute", "unsqueeze", "squeeze"})  # fmt: skip
-
-
-def path_of(node: fx.Node) -> str:
-    """The module that an operation is in."""
-    stack = node.meta.get("nn_module_stack") or {}
-    found = [path for path, _ in stack.values()]
-    return found[-1] if found else ""
 
 
 def site_of(node: fx.Node) -> tuple[str, str, str, list[Any]]:
     """What tells one line of one module from all others, however often it runs."""
     sizes = [getattr(arg.meta.get("val"), "shape", None) for arg in node.all_input_nodes]
-    return node.meta.get("stack_trace") or "", path_of(node), base_name(node), sizes
+    return node.meta.get("stack_trace") or "", module_path(node), operation(node), sizes
 
 
 def within(node: fx.Node, block: str) -> bool:
     """Whether an operation is in a block."""
-    return f"{path_of(node)}.".startswith(f"{block}.")
+    return f"{module_path(node)}.".startswith(f"{block}.")
 
 
 def bare(node: fx.Node) -> fx.Node:
     """A value before views and casts of it."""
-    while node.op == "call_function" and base_name(node) in PASSES and isinstance(node.args[0], fx.Node):
+    while node.op == "call_function" and operation(node) in PASSES and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
 
@@ -65,7 +57,7 @@ def bare(node: fx.Node) -> fx.Node:
 def onward(node: fx.Node) -> Iterator[fx.Node]:
     """Who uses a value, past views and casts."""
     for user in node.users:
-        if user.op == "call_function" and base_name(user) in PASSES | {"select", "slice"}:
+        if user.op == "call_function" and operation(user) in PASSES | {"select", "slice"}:
             yield from onward(user)
         else:
             yield user
@@ -92,9 +84,9 @@ def reduced(node: fx.Node) -> int:
     if not isinstance(value, Tensor):
         return 1
     dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if base_name(node) == "linalg_vector_norm" or base_name(node) == "norm":
+    if operation(node) in ("linalg_vector_norm", "norm"):
         dims = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim")
-    if base_name(node) == "topk":
+    if operation(node) == "topk":
         dims = node.args[2] if len(node.args) > 2 else -1
     shape: list[int] = list(value.shape)
     if dims is None or not shape:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import fx
 
-from scionwood.anatomy.flow.nodes import shape_of, uncast
 from scionwood.anatomy.flow.records import Branch, Residual
+from scionwood.anatomy.nodes import shape_of, uncast
 
 __all__ = ["Ancestry"]
 

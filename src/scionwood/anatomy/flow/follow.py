@@ -15,7 +15,10 @@ from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists, indices_in, template
 from scionwood.anatomy.flow.ancestry import Ancestry
 from scionwood.anatomy.flow.attentions import Attentions
-from scionwood.anatomy.flow.nodes import (
+from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
+from scionwood.anatomy.flow.state import State, after_weight, same_source
+from scionwood.anatomy.flow.views import moved, permuted
+from scionwood.anatomy.nodes import (
     ACTIVATIONS,
     CASTS,
     NORMS,
@@ -25,9 +28,6 @@ from scionwood.anatomy.flow.nodes import (
     operation,
     shape_of,
 )
-from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
-from scionwood.anatomy.flow.state import State, after_weight, same_source
-from scionwood.anatomy.flow.views import moved, permuted
 
 __all__ = ["Follower"]
 
@@ -98,23 +98,19 @@ class Follower:
     def _call(self, node: fx.Node) -> State:
         name = operation(node)
         given = [self.states[arg] for arg in node.all_input_nodes if arg in self.states]
-        if given and all(state.constant for state in given):
-            return State(constant=True)
-        if not given:
+        if all(state.constant for state in given):
             return State(constant=True)
         if name in _RULES:
             return _RULES[name](self, node)
         if name in NORMS:
-            return self._normalise(node, name)
+            return self._normalise(node)
         if name in VIEWS | CASTS or node.target is operator.getitem:
             return self._move(node)
         live = [(arg, self.states[arg]) for arg in node.all_input_nodes if not self.states[arg].constant]
         parameters = [state.parameter for _, state in live if state.parameter]
-        if len(parameters) == len(live):
-            same = set(parameters)
-            if len(same) == 1:  # a simple function of one parameter: exp(A), 1 + w
-                order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *CASTS) else None
-                return State(parameter=parameters[0], order=order)
+        if len(parameters) == len(live) and len(set(parameters)) == 1:  # a simple function of one: exp(A), 1 + w
+            order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *CASTS) else None
+            return State(parameter=parameters[0], order=order)
         if name in ("add", "sub", "rsub"):
             return self._add(node)
         if name in ("mul", "div"):
@@ -235,14 +231,14 @@ class Follower:
 
     # Norms.
 
-    def _normalise(self, node: fx.Node, name: str) -> State:
+    def _normalise(self, node: fx.Node) -> State:
         arguments = arguments_of(node)
         kinds: dict[str, Kind] = {"weight": "gain", "bias": "bias"}
         for key, kind in kinds.items():
             arg = arguments.get(key)
             if isinstance(arg, fx.Node):
                 self._use(self.states[arg].parameter, kind, node)
-        main = self.states[next(arg for arg in node.all_input_nodes)]
+        main = self.states[node.all_input_nodes[0]]
         return dataclasses.replace(main, reads="identity", summed=False, order=None, parameter=None)
 
     # Weights.
@@ -372,9 +368,7 @@ class Follower:
     def _attend(self, node: fx.Node, *sides: Any) -> None:
         labels = [self.states[side].labels for side in sides]
         if all(isinstance(own, Tensor) for own in labels):
-            owners = {
-                number << 32: self.weight_of[at] for at, number in self.ancestry.number.items() if at in self.weight_of
-            }
+            owners = {self.ancestry.number[at] << 32: name for at, name in self.weight_of.items()}
             self.attentions.add(node, labels, [(shape_of(side) or (1,))[-1] for side in sides], owners)
 
     def _attended(self, node: fx.Node, value: fx.Node) -> State:

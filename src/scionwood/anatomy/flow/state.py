@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from scionwood.anatomy.flow.nodes import CASTS, VIEWS, operation
+from scionwood.anatomy.nodes import CASTS, VIEWS, operation
 
 __all__ = ["State", "after_weight", "same_source"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx
 
-from scionwood.anatomy.flow.nodes import CASTS, operation, shape_of
+from scionwood.anatomy.nodes import CASTS, operation, shape_of
 
 __all__ = ["moved", "permuted"]
 

@@ -14,6 +14,7 @@ Sizes are split most evenly into two, Monarch has 4 blocks, BTT rank 1: defaults
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ __all__ = ["BTT", "TT", "LowRank", "Monarch", "Structured", "factorize", "parame
 Structure = Literal["low_rank", "kronecker", "tt", "monarch", "btt"]
 
 
-class Structured(nn.Module):
+class Structured(nn.Module, ABC):
     """What structured layers have in common: factors with their first std, and a bias.
 
     Args:
@@ -73,9 +74,9 @@ class Structured(nn.Module):
             for number, (factor, start) in enumerate(zip(self.factors, self.starts, strict=True))
         ]
 
+    @abstractmethod
     def product(self, inputs: Tensor) -> Tensor:
         """Return the product with (batch, inputs), without the bias."""
-        raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the product plus the bias."""
