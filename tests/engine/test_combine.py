@@ -116,7 +116,9 @@ def drawn(made, count):
     """A torch.rand that gives the numbers that the engine draws, tensor by tensor and model by model."""
     merged = [tensor for tensor in made.tensors.values() if isinstance(tensor, CombinedTensor) and tensor.num_elements]
     numbers = iter(
-        Uniforms(tensor.seed, tensor.name, n).draw(0, tensor.num_elements) for tensor in merged for n in range(count)
+        Uniforms(tensor.seed, tensor.name, n).draw(0, (tensor.num_elements,)).numbers
+        for tensor in merged
+        for n in range(count)
     )
     return lambda shape, **_: next(numbers).reshape(shape)
 

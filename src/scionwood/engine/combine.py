@@ -295,8 +295,8 @@ class CombinedTensor(LazyTensor):
             values = [row.view(form) for row in buffer[: len(self.inputs)]]
             beside: dict[str, Any] = {"base": None if base is None else base.view(form), "shape": self.shape}
             if "uniforms" in needs:
-                drawn = [uniforms.draw(start, stop) for uniforms in self._uniforms]
-                beside["uniforms"] = [numbers.to(self.job.device).view(form) for numbers in drawn]
+                drawn = values[0].shape
+                beside["uniforms"] = [numbers.draw(start, drawn, self.job.device) for numbers in self._uniforms]
             yield values, beside
 
 

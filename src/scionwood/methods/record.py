@@ -61,7 +61,7 @@ INPUTS: dict[str, str] = {
     "tensors": "one tensor from each model, in the order written",
     "deltas": "one difference to the base from each model, in the order written",
     "base": "the base's tensor",
-    "uniforms": "for each model, random numbers in [0, 1), one for each element",
+    "uniforms": "for each model, what compares random numbers in [0, 1), one for each element, with probabilities",
     "gram": "the inner products of the inputs with each other, over the whole tensor",
     "thresholds": "for each input, the magnitude that the largest elements reach",
     "lengths": "for each input, the sum of its magnitudes and what the mask leaves of it",

@@ -97,8 +97,6 @@ def share(
 ) -> Any:
     """Call a summary on a tile, with what it needs of what is ``beside`` the inputs: the base, the random numbers."""
     more = {need: beside[need] for need in summary.needs}
-    if "uniforms" in more:
-        more["uniforms"] = torch.stack(list(more["uniforms"]))
     return summary.of(inputs, {**found, **more} if more else found, options)
 
 

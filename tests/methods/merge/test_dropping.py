@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from scionwood.methods import registry
-from scionwood.methods.merge.dropping import magnitudes
+from scionwood.methods.merge.dropping import Drawn, magnitudes
 from scionwood.methods.merge.whole import merge_tensors
 
 DARE, DELLA = registry.load("merge.dare"), registry.load("merge.della")
@@ -29,7 +29,7 @@ def drawn_to_keep(indices, size=10):
 def test_the_three_rescalings_of_dare(rescale, expected):
     drawn = drawn_to_keep([0, 2, 3, 4, 6, 8])
     lengths = magnitudes([TENTHS], [TENTHS * (drawn < 0.5)]) if rescale == "l1" else None
-    made = DARE([TENTHS], [drawn], lengths, density=0.5, rescale=rescale)
+    made = DARE([TENTHS], [Drawn(drawn)], lengths, density=0.5, rescale=rescale)
     torch.testing.assert_close(made, torch.tensor(expected), rtol=0, atol=1e-6)
 
 
@@ -37,7 +37,7 @@ def test_della_keeps_the_sum_of_magnitudes_as_mergekit_does():
     delta = TENTHS.reshape(2, 5)
     drawn = drawn_to_keep([2, 3, 4, 8, 9]).reshape(2, 5)
     lengths = magnitudes([delta], [delta * (drawn < 0.5)])
-    made = DELLA([delta], [drawn], lengths, rescale="l1", consensus=False, normalize=False)
+    made = DELLA([delta], [Drawn(drawn)], lengths, rescale="l1", consensus=False, normalize=False)
     expected = [[0, 0, 0.532258, 0.709677, 0.887097], [0, 0, 0, 1.596774, 1.774194]]
     torch.testing.assert_close(made, torch.tensor(expected), rtol=0, atol=1e-6)
 
@@ -47,7 +47,7 @@ def test_dare_ties_by_the_sum_of_magnitudes():
     deltas = [torch.tensor([1.0, 2, 3, 4]), torch.tensor([-1.0, 2, -3, 4])]
     drawn = [drawn_to_keep([0, 2, 3], 4), drawn_to_keep([0, 2], 4)]
     lengths = magnitudes(deltas, [delta * (draw < 0.5) for delta, draw in zip(deltas, drawn, strict=True)])
-    made = DARE(deltas, drawn, lengths, density=0.5, rescale="l1", consensus=True)
+    made = DARE(deltas, [Drawn(draw) for draw in drawn], lengths, density=0.5, rescale="l1", consensus=True)
     torch.testing.assert_close(made, torch.tensor([-2.5, 0, -7.5, 5]), rtol=0, atol=1e-6)
 
 
@@ -74,7 +74,8 @@ def test_della_keeps_large_entries_more_often_and_keeps_the_expectation():
 
 
 def test_della_without_a_window_is_dare():
-    deltas = [torch.randn(6, 8, generator=torch.Generator().manual_seed(n)) for n in (1, 2)]
+    # Of ascending rows: the number that decides on an entry is that of its rank.
+    deltas = [torch.rand(6, 8, generator=torch.Generator().manual_seed(n)).sort().values for n in (1, 2)]
     plain = {"density": 0.4, "consensus": False, "normalize": False}
     one = merge_tensors(DELLA, deltas, torch.zeros(6, 8), plain | {"epsilon": 0.0}, torch.Generator().manual_seed(3))
     other = merge_tensors(DARE, deltas, torch.zeros(6, 8), plain, torch.Generator().manual_seed(3))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scionwood.methods.merge.dropping import Drawn
 from scionwood.methods.merge.whole import merge_models, merge_tensors
 from scionwood.methods.record import method
 from scionwood.methods.summary import Rank, Sum
@@ -64,8 +65,8 @@ def test_integers_and_nothing_are_the_base_s():
 
 def test_what_is_drawn_is_drawn_tensor_by_tensor_and_model_by_model():
     @method(family="merge", space="weight", scope="element")
-    def drawn(tensors: Sequence[Tensor], uniforms: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(uniforms)).sum(0)
+    def drawn(tensors: Sequence[Tensor], uniforms: Sequence[Drawn]) -> Tensor:
+        return torch.stack([uniform.numbers for uniform in uniforms]).sum(0)
 
     models = [{name: tensor for name, tensor in model.items() if name in "ab"} for model in MODELS]
     merged = merge_models(drawn, models, generator=torch.Generator().manual_seed(0))

@@ -40,10 +40,10 @@ def elect(deltas: Sequence[Tensor]) -> Tensor:
     >>> elect([torch.tensor([1.0, -2.0, 1.0]), torch.tensor([2.0, 1.0, -1.0])])
     tensor([ 1., -1.,  1.])
     """
-    total = deltas[0] if len(deltas) == 1 else deltas[0] + deltas[1]
+    total = deltas[0].clone() if len(deltas) == 1 else deltas[0] + deltas[1]
     for delta in deltas[2:]:
         total += delta
-    return torch.copysign(torch.ones(()), total)
+    return torch.copysign(torch.ones(()), total, out=total)
 
 
 def follow(deltas: Sequence[Tensor], signs: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -52,10 +52,11 @@ def follow(deltas: Sequence[Tensor], signs: Tensor, weights: Sequence[float]) ->
     >>> follow([torch.tensor([1.0, -2.0]), torch.tensor([2.0, 1.0])], torch.tensor([1.0, 1.0]), [1.0, 0.5])
     (tensor([3., 1.]), tensor([1.5000, 0.5000]))
     """
-    total, divisor, share = torch.zeros_like(signs), torch.zeros_like(signs), torch.empty_like(signs)
-    for delta, weight in zip(deltas, weights, strict=True):
-        # In the elected direction what disagrees is negative: no mask is made, which would cost more than the sum. All
-        # of it is made in one place, which is in the cache from the second model on.
+    # In the elected direction what disagrees is negative: no mask is made, which would cost more than the sum. All
+    # of it is made in one place, which is in the cache from the second model on.
+    total = torch.mul(deltas[0], signs).clamp_(min=0)
+    divisor, share = total.sign().mul_(weights[0]), torch.empty_like(signs)
+    for delta, weight in zip(deltas[1:], weights[1:], strict=True):
         total.add_(torch.mul(delta, signs, out=share).clamp_(min=0))
         divisor.add_(share.sign_(), alpha=weight)
     return total.mul_(signs), divisor

@@ -10,13 +10,13 @@ The paper divides by the density. mergekit, since 0.1.0, scales so that the sum 
 ``rescale="l1"``. The paper's variant that drops the smallest entries instead is ``breadcrumbs`` with gamma 0.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from torch import Tensor
 
 from scionwood.methods.merge.consensus import agree
-from scionwood.methods.merge.dropping import keep, l1_factors, magnitudes
+from scionwood.methods.merge.dropping import Uniform, keep, l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Densities, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
@@ -25,7 +25,7 @@ from scionwood.methods.summary import Sum
 __all__ = ["dare"]
 
 
-def _kept(deltas: Sequence[Tensor], uniforms: Iterable[Tensor], densities: Sequence[float]) -> list[Tensor]:
+def _kept(deltas: Sequence[Tensor], uniforms: Sequence[Uniform], densities: Sequence[float]) -> list[Tensor]:
     drawn = zip(deltas, uniforms, densities, strict=True)
     return [keep(delta, uniform, density) for delta, uniform, density in drawn]
 
@@ -44,7 +44,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mappin
 )
 def dare(
     deltas: Sequence[Tensor],
-    uniforms: Sequence[Tensor],
+    uniforms: Sequence[Uniform],
     lengths: Tensor | None = None,
     *,
     density: Densities = 0.1,
@@ -57,7 +57,8 @@ def dare(
     """Return the merged task vector.
 
     >>> import torch
-    >>> drawn = torch.tensor([0.1, 0.9, 0.3, 0.6])
+    >>> from scionwood.methods.merge.dropping import Drawn
+    >>> drawn = Drawn(torch.tensor([0.1, 0.9, 0.3, 0.6]))
     >>> dare([torch.tensor([0.1, 0.2, 0.3, 0.4])], [drawn], density=0.5)
     tensor([0.2000, 0.0000, 0.6000, 0.0000])
 

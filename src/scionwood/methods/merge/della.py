@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scionwood.errors import MethodError
 from scionwood.methods.merge.consensus import agree
-from scionwood.methods.merge.dropping import keep, l1_factors, magnitudes
+from scionwood.methods.merge.dropping import Uniform, l1_factors, magnitudes, ones
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.ranks import ascending
 from scionwood.methods.merge.weighting import Densities, Shares, Weights, spread, spread_weights
@@ -29,12 +29,18 @@ from scionwood.methods.summary import Sum
 __all__ = ["della"]
 
 
-def _probabilities(delta: Tensor, density: float, epsilon: float) -> Tensor:
+def _factors(delta: Tensor, uniform: Uniform, density: float, epsilon: float, *, divide: bool) -> Tensor:
+    """What each entry is multiplied with: nothing where it is dropped, else one, or one over its probability."""
     columns = delta.shape[-1]
     if columns < 2 or density >= 1:
-        return torch.full_like(delta, density)
-    ramp = torch.linspace(density - epsilon, density + epsilon, columns, device=delta.device).expand_as(delta)
-    return torch.empty_like(delta).scatter_(-1, ascending(delta), ramp)
+        kept = ones(uniform.below(density))
+        return kept.div_(density) if divide else kept
+    ramp = torch.linspace(density - epsilon, density + epsilon, columns)
+    # The numbers of a row are those of its entries in ascending order: one ramp is compared with every row.
+    kept = ones(uniform.below(ramp))
+    if divide:
+        kept.mul_(ramp.reciprocal_().to(kept.device))
+    return torch.empty_like(kept).scatter_(-1, ascending(delta), kept)
 
 
 def _spread(
@@ -59,9 +65,10 @@ def _spread(
 
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
     pairs = _spread(options["density"], options["epsilon"], len(deltas))
-    probabilities = [_probabilities(delta, *pair) for delta, pair in zip(deltas, pairs, strict=True)]
-    drawn = zip(deltas, probabilities, found["uniforms"], strict=True)
-    return magnitudes(deltas, [keep(delta, uniform, probability) for delta, probability, uniform in drawn])
+    drawn = zip(deltas, found["uniforms"], pairs, strict=True)
+    return magnitudes(
+        deltas, [_factors(delta, uniform, *pair, divide=False).mul_(delta) for delta, uniform, pair in drawn]
+    )
 
 
 @method(
@@ -73,7 +80,7 @@ def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mappin
 )
 def della(
     deltas: Sequence[Tensor],
-    uniforms: Sequence[Tensor],
+    uniforms: Sequence[Uniform],
     lengths: Tensor | None = None,
     *,
     density: Densities = 0.5,
@@ -86,13 +93,15 @@ def della(
 ) -> Tensor:
     """Return the merged task vector.
 
-    >>> drawn = torch.full((1, 5), 0.45)  # the probabilities are 0.35, 0.425, 0.5, 0.575 and 0.65
+    >>> from scionwood.methods.merge.dropping import Drawn
+    >>> drawn = Drawn(torch.full((1, 5), 0.45))  # the probabilities are 0.35, 0.425, 0.5, 0.575 and 0.65
     >>> della([torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5]])], [drawn])
     tensor([[0.0000, 0.0000, 0.6000, 0.6957, 0.7692]])
 
     Args:
         deltas: the difference of each model to the base.
-        uniforms: random numbers in [0, 1); an entry is kept where its number is below its probability.
+        uniforms: random numbers in [0, 1), those of a row for its entries in ascending order; an entry is kept where its
+            number is below its probability.
         lengths: the sum of magnitudes of each delta, and of what is kept of it.
         density: the share of entries that is kept, one for all models or one for each; at 1 nothing is dropped.
         epsilon: how far the probabilities of the smallest and of the largest entry of a row are from the density, one
@@ -110,10 +119,9 @@ def della(
     pairs = _spread(density, epsilon, len(deltas))
     factors = [1.0] * len(deltas) if lengths is None else l1_factors(lengths)
     kept = []
-    for delta, drawn, factor, pair in zip(deltas, uniforms, factors, pairs, strict=True):
-        probability = _probabilities(delta, *pair)
-        chosen = keep(delta, drawn, probability)
-        kept.append(chosen.div_(probability) if rescale == "inverse_probability" else chosen.mul_(factor))
+    for delta, uniform, factor, pair in zip(deltas, uniforms, factors, pairs, strict=True):
+        chosen = _factors(delta, uniform, *pair, divide=rescale == "inverse_probability").mul_(delta)
+        kept.append(chosen if factor == 1 else chosen.mul_(factor))
     if consensus:
         result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
     else:

@@ -1,22 +1,54 @@
 """Dropping entries at random, and the rescaling that keeps the sum of magnitudes, as mergekit has it since 0.1.0."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["keep", "l1_factors", "magnitudes"]
+__all__ = ["Drawn", "Uniform", "keep", "l1_factors", "magnitudes", "ones"]
 
 
-def keep(delta: Tensor, drawn: Tensor, probability: float | Tensor) -> Tensor:
-    """Return the entries whose number drawn is below their probability, and zero for the others.
+class Uniform(Protocol):
+    """A random number in [0, 1) for each element, of which only comparisons are asked: most of its bits are never made."""
 
-    >>> keep(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.9]), 0.5)
+    def below(self, probability: float | Tensor) -> Tensor:
+        """Return for each element whether its number is below a probability: one for all, or one for each column."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Numbers that were drawn whole.
+
+    >>> Drawn(torch.tensor([0.1, 0.9])).below(0.5)
+    tensor([ True, False])
+    """
+
+    numbers: Tensor
+
+    def below(self, probability: float | Tensor) -> Tensor:
+        return self.numbers < probability
+
+
+def keep(delta: Tensor, uniform: Uniform, probability: float) -> Tensor:
+    """Return the entries whose number is below the probability, and zero for the others.
+
+    >>> keep(torch.tensor([1.0, 2.0]), Drawn(torch.tensor([0.1, 0.9])), 0.5)
     tensor([1., 0.])
     """
-    # The sign of the difference as a mask of ones and zeros: a comparison would cost more than all of this.
-    mask = torch.rsub(drawn, probability) if isinstance(probability, float) else probability - drawn
-    return mask.sign_().clamp_(min=0).mul_(delta)
+    return ones(uniform.below(probability)).mul_(delta)
+
+
+def ones(mask: Tensor) -> Tensor:
+    """Return a mask in float32.
+
+    >>> ones(torch.tensor([True, False]))
+    tensor([1., 0.])
+    """
+    # Of bytes: torch takes five times as long over truths.
+    return mask.view(torch.uint8).float()
 
 
 def magnitudes(deltas: Sequence[Tensor], kept: Sequence[Tensor]) -> Tensor:

@@ -24,33 +24,35 @@ from scionwood.methods.summary import Rank, Sum
 __all__ = ["sce"]
 
 
-def _variance(deltas: Sequence[Tensor]) -> Tensor:
+def _variation(deltas: Sequence[Tensor]) -> Tensor:
+    """The sum of squares about the mean of the models: the variance, but for their number, in the same order."""
     mean = add_up(deltas, [1 / len(deltas)] * len(deltas))
-    total, part = torch.zeros_like(mean), torch.empty_like(mean)
-    for delta in deltas:
-        total.add_(torch.sub(delta, mean, out=part).square_())
-    return total.div_(len(deltas))
+    total, part = torch.sub(deltas[0], mean).square_(), torch.empty_like(mean)
+    for delta in deltas[1:]:
+        torch.sub(delta, mean, out=part)
+        total.addcmul_(part, part)
+    return total
 
 
 def _spread(deltas: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[str, Any]) -> list[Tensor]:
-    return [_variance(deltas)]
+    return [_variation(deltas)]
 
 
 def _keep(varying: int, _: Mapping[str, Tensor], options: Mapping[str, Any]) -> int:
     return int(varying * options["select_topk"])
 
 
-def _selected(deltas: Sequence[Tensor], thresholds: Tensor | None) -> Sequence[Tensor]:
-    if thresholds is None:
-        return deltas
-    mask = at_least(_variance(deltas), thresholds[0]).sign_()
-    return [delta * mask for delta in deltas]
+def _selected(deltas: Sequence[Tensor], thresholds: Tensor) -> Tensor:
+    """One where a position was selected, and zero elsewhere."""
+    return at_least(_variation(deltas), thresholds[0]).sign_()
 
 
 def _energy(deltas: Sequence[Tensor], found: Mapping[str, Tensor], _: Mapping[str, Any]) -> Tensor:
     wide = torch.empty(deltas[0].numel(), dtype=torch.float64, device=deltas[0].device)
-    chosen = _selected(deltas, found.get("thresholds"))
-    return torch.stack([wide.copy_(delta.reshape(-1)).dot(wide) for delta in chosen])
+    if "thresholds" in found:
+        mask = _selected(deltas, found["thresholds"])
+        deltas = [delta * mask for delta in deltas]
+    return torch.stack([wide.copy_(delta.reshape(-1)).dot(wide) for delta in deltas])
 
 
 @method(
@@ -90,8 +92,8 @@ def sce(
     total = float(energies.sum())
     even = total == 0 or total / math.prod(shape) < least_energy
     weights = [1 / len(deltas)] * len(deltas) if even else (energies / total).tolist()
-    chosen = _selected(deltas, thresholds)
     # Signs are elected by the deltas as they are, not as they are weighed.
-    weighted = [delta * weight for delta, weight in zip(chosen, weights, strict=True)]
-    result, divisor = follow(weighted, elect(chosen), weights)
-    return result.div_(divisor.clamp_(min=1e-6))
+    weighted = [delta * weight for delta, weight in zip(deltas, weights, strict=True)]
+    result, divisor = follow(weighted, elect(deltas), weights)
+    result.div_(divisor.clamp_(min=1e-6))
+    return result if thresholds is None else result.mul_(_selected(deltas, thresholds))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scionwood.methods.merge.dropping import Drawn
 from scionwood.methods.record import Record, resolve
 from scionwood.methods.summary import summarize_model
 
@@ -98,5 +99,5 @@ def _seen(
         values = [value - origin for value in values]
     beside: dict[str, Any] = {"base": origin, "shape": tuple(shape)}
     if "uniforms" in record.inputs:
-        beside["uniforms"] = [torch.rand(value.shape, generator=generator) for value in values]
+        beside["uniforms"] = [Drawn(torch.rand(value.shape, generator=generator)) for value in values]
     return values, beside
