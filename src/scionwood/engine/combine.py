@@ -157,7 +157,7 @@ class CombinedTensor(LazyTensor):
                 given = {name: at_hand[name] for name in self.record.inputs if name in at_hand}
                 result = self.method(**given, **self.options)
                 if self.record.space == "delta":
-                    result = torch.add(beside["base"], result)
+                    result = torch.add(beside["base"], result, out=beside["base"])
                 rows[begin - first : end - first].copy_(result.reshape(-1))
         return rows.reshape(stop - start, *self.row_shape)
 

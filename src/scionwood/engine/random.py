@@ -59,9 +59,9 @@ class Lanes:
         tensor([False, False,  True,  True])
         """
         bound = probability.cpu().numpy() if isinstance(probability, Tensor) else probability
-        scaled = np.asarray(bound, np.float64) * (1 << OWN)
-        upper = np.clip(np.floor(scaled), 0, (1 << OWN) - 1)
-        level, rest = upper.astype(np.uint8), np.ceil((scaled - upper) * (1 << LOWER))
+        least = np.ceil(np.multiply(bound, 1 << (OWN + LOWER), dtype=np.float64)).astype(np.uint32)
+        level = np.minimum(least >> LOWER, (1 << OWN) - 1).astype(np.uint8)
+        rest = least - (level.astype(np.uint32) << LOWER)
         own = self._own().reshape(self._form)
         below = own < level
         if rest.any():

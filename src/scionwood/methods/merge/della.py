@@ -11,6 +11,7 @@ mergekit, since 0.1.0, does not divide by p but keeps the sum of magnitudes (``r
 entries.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -29,17 +30,23 @@ from scionwood.methods.summary import Sum
 __all__ = ["della"]
 
 
+@functools.lru_cache(maxsize=64)
+def _ramp(density: float, epsilon: float, columns: int) -> Tensor:
+    """The probabilities of a row's entries in ascending order."""
+    return torch.linspace(density - epsilon, density + epsilon, columns)
+
+
 def _factors(delta: Tensor, uniform: Uniform, density: float, epsilon: float, *, divide: bool) -> Tensor:
     """What each entry is multiplied with: nothing where it is dropped, else one, or one over its probability."""
     columns = delta.shape[-1]
     if columns < 2 or density >= 1:
         kept = ones(uniform.below(density))
         return kept.div_(density) if divide else kept
-    ramp = torch.linspace(density - epsilon, density + epsilon, columns)
     # The numbers of a row are those of its entries in ascending order: one ramp is compared with every row.
+    ramp = _ramp(density, epsilon, columns)
     kept = ones(uniform.below(ramp))
     if divide:
-        kept.mul_(ramp.reciprocal_().to(kept.device))
+        kept.div_(ramp.to(kept.device))
     return torch.empty_like(kept).scatter_(-1, ascending(delta), kept)
 
 
