@@ -21,7 +21,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Rank", "Sum", "Summary", "kth_largest", "share", "summarize", "summarize_model", "wanted"]
+__all__ = [
+    "Rank",
+    "Sum",
+    "Summary",
+    "kth_largest",
+    "over_model",
+    "over_scope",
+    "share",
+    "summarize",
+    "summarize_model",
+    "wanted",
+]
 
 
 def _always(_: Mapping[str, Any]) -> bool:
@@ -30,6 +41,16 @@ def _always(_: Mapping[str, Any]) -> bool:
 
 def _tensor(_: Mapping[str, Any]) -> Literal["tensor", "model"]:
     return "tensor"
+
+
+def over_model(_: Mapping[str, Any]) -> Literal["model"]:
+    """Say of a summary that it is always about the whole model."""
+    return "model"
+
+
+def over_scope(options: Mapping[str, Any]) -> Literal["tensor", "model"]:
+    """Say of a summary that the option ``scope`` tells what it is about."""
+    return options["scope"]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scionwood.methods.merge.geometry import average
 from scionwood.methods.record import Finite, method
-from scionwood.methods.summary import Sum
+from scionwood.methods.summary import Sum, over_model
 
 __all__ = ["fusing"]
 
@@ -29,16 +29,12 @@ def _distances(deltas: Sequence[Tensor], _: Mapping[str, Tensor], __: Mapping[st
     return torch.stack([(delta - mean).square().sum() for delta in deltas])
 
 
-def _scope(_: Mapping[str, Any]) -> Literal["model"]:
-    return "model"
-
-
 @method(
     space="delta",
     scope="element",
     laws={"alone", "homogeneous", "idempotent", "permutation"},
     paper="2204.03044",
-    summaries=[Sum("squares", _distances, over=_scope, when=lambda options: options["screen"] is not None)],
+    summaries=[Sum("squares", _distances, over=over_model, when=lambda options: options["screen"] is not None)],
 )
 def fusing(
     deltas: Sequence[Tensor],

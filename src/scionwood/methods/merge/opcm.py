@@ -15,14 +15,14 @@ be any; those are left alone here. Each tensor is decomposed twice, for the norm
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from scionwood.methods.merge.spectral import triplets
 from scionwood.methods.record import Finite, method
-from scionwood.methods.summary import Sum
+from scionwood.methods.summary import Sum, over_model
 
 __all__ = ["opcm"]
 
@@ -49,16 +49,12 @@ def _squares(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping
     return torch.stack([tensor.double().square().sum() for tensor in made])
 
 
-def _scope(_: Mapping[str, Any]) -> Literal["model"]:
-    return "model"
-
-
 @method(
     space="delta",
     scope="tensor",
     laws={"alone", "homogeneous"},
     paper="2501.09522",
-    summaries=[Sum("squares", _squares, over=_scope)],
+    summaries=[Sum("squares", _squares, over=over_model)],
 )
 def opcm(
     deltas: Sequence[Tensor], squares: Tensor, *, alpha: Annotated[float, Finite(at_least=0, at_most=1)] = 0.5

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from scionwood.methods.merge.ranks import backwards, halves, places, signed
 from scionwood.methods.record import Finite, method
-from scionwood.methods.summary import Rank
+from scionwood.methods.summary import Rank, over_scope
 
 __all__ = ["pcb_merging"]
 
@@ -63,16 +63,15 @@ def _limits(count: int, _: Mapping[str, Tensor], options: Mapping[str, Any]) -> 
     return [*places(count, min(int(count * (1 - options["density"])), count - 1)), 1]
 
 
-def _scope(options: Mapping[str, Any]) -> Literal["tensor", "model"]:
-    return options["scope"]
-
-
 @method(
     space="delta",
     scope="element",
     laws={"permutation"},
     paper="2410.02396",
-    summaries=[Rank("thresholds", _magnitudes, _tails, over=_scope), Rank("limits", _scores, _limits, over=_scope)],
+    summaries=[
+        Rank("thresholds", _magnitudes, _tails, over=over_scope),
+        Rank("limits", _scores, _limits, over=over_scope),
+    ],
 )
 def pcb_merging(
     deltas: Sequence[Tensor],

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scionwood.methods.record import Finite, method
-from scionwood.methods.summary import Sum
+from scionwood.methods.summary import Sum, over_scope
 
 __all__ = ["ram"]
 
@@ -29,16 +29,12 @@ def _counts(deltas: Sequence[Tensor], _: Mapping[str, Tensor], options: Mapping[
     return torch.stack([shared, unique])
 
 
-def _scope(options: Mapping[str, Any]) -> Literal["tensor", "model"]:
-    return options["scope"]
-
-
 @method(
     space="delta",
     scope="element",
     laws={"permutation"},
     paper="2601.13572",
-    summaries=[Sum("counts", _counts, over=_scope, when=lambda options: options["r"] > 0)],
+    summaries=[Sum("counts", _counts, over=over_scope, when=lambda options: options["r"] > 0)],
 )
 def ram(
     deltas: Sequence[Tensor],

@@ -26,7 +26,7 @@ from scionwood.methods.merge.dropping import l1_factors, magnitudes
 from scionwood.methods.merge.geometry import add_up
 from scionwood.methods.merge.weighting import Densities, Weights, spread, spread_weights
 from scionwood.methods.record import Finite, method
-from scionwood.methods.summary import Rank, Sum
+from scionwood.methods.summary import Rank, Sum, over_scope
 
 __all__ = ["ties"]
 
@@ -66,19 +66,15 @@ def _signs(deltas: Sequence[Tensor], found: _Found, options: _Options) -> Tensor
     return add_up(_weighted(deltas, found, options), [1.0] * len(deltas)).sign().sum(dtype=torch.float64)
 
 
-def _scope(options: _Options) -> Literal["tensor", "model"]:
-    return options["scope"]
-
-
 @method(
     space="delta",
     scope="element",
     laws={"homogeneous", "permutation"},
     paper="2306.01708",
     summaries=[
-        Rank("thresholds", _magnitudes, _keep, over=_scope),
-        Sum("lengths", _lengths, over=_scope, when=lambda options: options["rescale"] == "l1"),
-        Sum("majority", _signs, over=_scope, when=lambda options: options["zero"] == "majority"),
+        Rank("thresholds", _magnitudes, _keep, over=over_scope),
+        Sum("lengths", _lengths, over=over_scope, when=lambda options: options["rescale"] == "l1"),
+        Sum("majority", _signs, over=over_scope, when=lambda options: options["zero"] == "majority"),
     ],
 )
 def ties(
