@@ -125,6 +125,11 @@ out_dtype: float16
 """
 TIES_SUM = TIES + _listed(*THREE, weight=0.6, density=0.3) + "parameters: {normalize: false, lambda: 0.8}\n"
 TIES_RESCALED = TIES + _listed(*THREE, weight=1.0, density=0.4) + "parameters: {rescale: true}\n"
+TIES_SWITCHED = (
+    TIES
+    + _listed(*THREE, weight=[0.5, 1], density=0.4)
+    + ("parameters: {normalize: [true, false, true], rescale: [{filter: mlp, value: [1, 0]}, {value: no}]}\n")
+)
 TIES_HALF = TIES_PLAIN + "dtype: bfloat16\n"
 BREADCRUMBS = "merge_method: breadcrumbs\nbase_model: $base\n" + _listed(*THREE, weight=0.5, density=0.8, gamma=0.05)
 BREADCRUMBS_RESCALED = """
@@ -152,6 +157,7 @@ RAMPLUS = (
     + "parameters: {epsilon: 0.001, r: 0.2, alpha: 0.3}\n"
 )
 STOCK = "merge_method: model_stock\nbase_model: $base\n" + _listed(*THREE)
+STOCK_SWITCHED = STOCK + "parameters: {filter_wise: [true, false]}\n"
 STOCK_ROWS = STOCK + "parameters: {filter_wise: true}\ndtype: bfloat16\n"
 NUSLERP = """
 merge_method: nuslerp
@@ -161,6 +167,7 @@ models:
 - model: $code
   parameters: {weight: 0.4}
 """
+NUSLERP_SWITCHED = NUSLERP + "parameters: {nuslerp_flatten: [false, true, false], nuslerp_row_wise: true}\n"
 NUSLERP_OF_DELTAS = NUSLERP + "base_model: $base\n"
 NUSLERP_ROWS = NUSLERP + "parameters: {nuslerp_flatten: false, nuslerp_row_wise: true}\ndtype: bfloat16\n"
 NUSLERP_COLUMNS = NUSLERP + "parameters: {nuslerp_flatten: false, nuslerp_row_wise: false}\ndtype: float16\n"
@@ -283,6 +290,7 @@ CONFIGURATIONS = (
     Configuration("TIES, densities and weights per model", TIES_PER_MODEL),
     Configuration("TIES, a sum, lambda", TIES_SUM),
     Configuration("TIES, rescaled", TIES_RESCALED),
+    Configuration("TIES, normalize and rescale along the layers", TIES_SWITCHED),
     Configuration("TIES, half precision", TIES_HALF, "bfloat16"),
     Configuration("TIES, float16", TIES_PLAIN, "float16"),
     Configuration("TIES, slices", SLICES_OF_TIES),
@@ -294,8 +302,10 @@ CONFIGURATIONS = (
     Configuration("RAM", RAM),
     Configuration("RAM+ with tensor-local scaling", RAMPLUS),
     Configuration("Model Stock", STOCK),
+    Configuration("Model Stock, by rows along the layers", STOCK_SWITCHED),
     Configuration("Model Stock by rows, half precision", STOCK_ROWS, "bfloat16"),
     Configuration("NuSLERP", NUSLERP),
+    Configuration("NuSLERP, three ways along the layers", NUSLERP_SWITCHED),
     Configuration("NuSLERP of deltas", NUSLERP_OF_DELTAS, "bfloat16"),
     Configuration("NuSLERP by rows, half precision", NUSLERP_ROWS, "bfloat16"),
     Configuration("NuSLERP by columns, float16", NUSLERP_COLUMNS, "float16"),

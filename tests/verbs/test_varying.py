@@ -54,6 +54,22 @@ def test_outside_of_the_layers_the_first_value_holds():
     assert along(found)[-1] == 1
 
 
+def test_what_is_no_number_holds_until_the_next_one_begins():
+    options = {"weights": [1, 2], "normalize": [{"tensors": "*up*", "layers": [False, True, False]}]}
+    found = values(merge([model(1), model(10)], options=options))
+    assert along(found) == [21, 21, 7, 7, 21]  # values at 0, 1/2 and 1 of the way
+    assert along(found, "norm") == [7] * LAYERS
+    written = {"weights": [[{"layers": ["0", "4"]}], 1], "normalize": [{"layers": ["no", "off"]}]}
+    assert along(values(merge([model(1), model(10)], options=written))) == [10, 11, 12, 13, 14]
+
+
+def test_a_whole_number_is_met_on_the_way_or_refused():
+    models = [{f"layers.{number}.w": torch.randn(2, 3) for number in range(3)} for _ in range(2)]
+    merge(models, method="karcher", options={"max_iter": [{"layers": [10, 20]}]})
+    with pytest.raises(MethodError, match=r"layers.1.w: [\s\S]*not 10\.5"):
+        merge(models, method="karcher", options={"max_iter": [{"layers": [10, 11]}]})
+
+
 def test_each_model_has_rules_of_its_own():
     options = {"weights": [[{"tensors": "layers.*", "layers": [0, 4]}, {"value": 2}], 1], "normalize": False}
     found = values(merge([model(1), model(10)], options=options))
@@ -96,8 +112,8 @@ def test_a_merge_that_varies_is_told_as_it_was_asked():
         ({"t": [{"tensor": "*", "value": 1}]}, "a rule of 't' has no 'tensor' (did you mean 'tensors'?)"),
         ({"t": [{"tensors": "*"}]}, "a rule of 't' has either value or layers"),
         ({"t": [{"layers": [1], "value": 1}]}, "a rule of 't' has either value or layers"),
-        ({"t": [{"layers": ["a"]}]}, "layers of a rule of 't' are numbers"),
-        ({"t": [{"layers": []}]}, "layers of a rule of 't' are numbers"),
+        ({"t": [{"layers": ["a"]}]}, "option 't' must be a finite number"),
+        ({"t": [{"layers": []}]}, "layers of a rule of 't' are values"),
         ({"t": [{"value": "far"}]}, "option 't' must be a finite number"),
         ({"u": [{"value": 1}]}, "merge.slerp has no option 'u'"),
     ],

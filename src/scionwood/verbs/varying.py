@@ -7,9 +7,10 @@ A rule says which tensors it is for, by patterns of names, and either one value 
         value: 0.5
       - layers: [0.1, 0.9]
 
-The first rule that fits holds; where none does, the method's default. Values along the layers are interpolated: the
-first is the first layer's, the last the last one's, and tensors outside of the layers have the first. An option that is
-given for each model may have rules for each.
+The first rule that fits holds; where none does, the method's default. Values along the layers are the first for the
+first layer and the last for the last one, and the first for tensors outside of the layers. Between them numbers are
+interpolated; of other values, such as true and false, each holds until the next one's place. An option that is given for
+each model may have rules for each.
 """
 
 import fnmatch
@@ -87,8 +88,8 @@ class Options:
         return {name: value for name, value in self.given.items() if name not in self.varying}
 
     @functools.cached_property
-    def _defaults(self) -> Mapping[str, Any]:
-        return {option.name: option.default for option in Record.of(self.function).options}
+    def _own(self) -> Mapping[str, Option]:
+        return {option.name: option for option in Record.of(self.function).options}
 
     def of(self, name: str) -> dict[str, Any]:
         """Return the options of a tensor, resolved.
@@ -129,16 +130,16 @@ class Options:
                         warnings.warn(f"{option}: the rule for {told} fits no tensor.", stacklevel=3)
 
     def _chosen(self, option: str, value: Any, name: str) -> Any:
+        own = self._own[option]
         if _is_rules(value):
-            return self._by_rules(value, name)
+            return self._by_rules(own, value, name)
         # One for each model: who has no rule that fits has the default.
-        default = self._defaults[option]
-        found = [self._by_rules(each, name) if _is_rules(each) else each for each in value]
+        found = [self._by_rules(own, each, name) if _is_rules(each) else each for each in value]
         if all(each is _NONE for each in found):
             return _NONE
-        return tuple(default if each is _NONE else each for each in found)
+        return tuple(own.default if each is _NONE else each for each in found)
 
-    def _by_rules(self, rules: Sequence[Mapping[str, Any]], name: str) -> Any:
+    def _by_rules(self, option: Option, rules: Sequence[Mapping[str, Any]], name: str) -> Any:
         for rule in rules:
             if "tensors" in rule and not _fits(rule["tensors"], name):
                 continue
@@ -146,7 +147,7 @@ class Options:
             if "value" in rule:
                 value = rule["value"]
                 return tuple(value) if isinstance(value, list) else value
-            return _interpolated(rule["layers"], self._depth(name))
+            return _along([option.convert(each) for each in rule["layers"]], self._depth(name))
         return _NONE
 
     def _depth(self, name: str) -> float:
@@ -191,18 +192,13 @@ def _problems(option: Option, value: Any) -> list[str]:
         anchors = rule.get("layers")
         if ("layers" in rule) == ("value" in rule):
             found.append(f"a rule of {option.name!r} has either value or layers")
-        elif anchors is not None and not _are_numbers(anchors):
+        elif anchors is not None and (isinstance(anchors, str) or not isinstance(anchors, Sequence) or not anchors):
             found.append(
-                f"layers of a rule of {option.name!r} are numbers from the first layer to the last: {anchors!r}"
+                f"layers of a rule of {option.name!r} are values from the first layer to the last: {anchors!r}"
             )
         else:
             found += [problem for each in _values([rule]) for problem in _wrong(option, each)]
     return found
-
-
-def _are_numbers(anchors: Any) -> bool:
-    listed = isinstance(anchors, Sequence) and not isinstance(anchors, str)
-    return listed and bool(anchors) and all(isinstance(each, (int, float)) for each in anchors)
 
 
 def _wrong(option: Option, value: Any) -> list[str]:
@@ -227,13 +223,23 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return _patterns[pattern]
 
 
-def _interpolated(anchors: Sequence[float], depth: float) -> float:
+def _along(anchors: Sequence[Any], depth: float) -> Any:
     """The value at a depth from 0 to 1.
 
-    >>> [_interpolated([0, 10, 40], depth) for depth in (0, 0.25, 0.5, 0.75, 1)]
-    [0, 5.0, 10, 25.0, 40]
+    >>> [_along([0, 10, 40], depth) for depth in (0, 0.25, 0.5, 0.75, 1)]
+    [0, 5, 10, 25, 40]
+    >>> [_along(["mean", "sum", "max"], depth) for depth in (0, 0.25, 0.5, 0.75, 1)]
+    ['mean', 'mean', 'sum', 'sum', 'max']
     """
     place = depth * (len(anchors) - 1)
     first = min(int(place), len(anchors) - 1)
     share = place - first
-    return anchors[first] if not share else (1 - share) * anchors[first] + share * anchors[first + 1]
+    if not share or not all(_is_number(each) for each in anchors):
+        return anchors[first]
+    found = (1 - share) * anchors[first] + share * anchors[first + 1]
+    whole = isinstance(anchors[first], int) and isinstance(anchors[first + 1], int) and found.is_integer()
+    return int(found) if whole else found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -151,6 +151,28 @@ def test_filters_are_patterns_and_gradients_are_layers():
         assert translated(of("slerp", f"{{t: {everything}}}", ONE))["options"]["t"] == 0.5
 
 
+def test_true_and_false_have_gradients_too():
+    found = translated(of("ties", "{normalize: [true, no, 1], rescale: [{filter: mlp, value: [on, 0]}]}"))["options"]
+    assert found["function"] == [{"layers": ["mean", "sum", "mean"]}]
+    assert found["rescale"] == [{"tensors": "*mlp*", "layers": ["l1", None]}]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arc"),
+    [
+        ("{nuslerp_flatten: [true, false], nuslerp_row_wise: true}", [{"layers": ["tensor", "column"]}]),
+        (
+            "{nuslerp_flatten: false, nuslerp_row_wise: [{filter: mlp, value: [true, false]}]}",
+            [{"tensors": "*mlp*", "layers": ["column", "row"]}, {"value": "row"}],
+        ),
+        ("{nuslerp_flatten: {filter: mlp, value: false}}", [{"tensors": "*mlp*", "value": "row"}]),
+        ("{nuslerp_row_wise: [true, false]}", None),
+    ],
+)
+def test_which_way_nuslerp_goes_may_vary(parameters, arc):
+    assert translated(of("nuslerp", parameters))["options"].get("arc") == arc
+
+
 def test_the_nearest_level_that_has_a_value_holds():
     text = """
 merge_method: ties
@@ -382,7 +404,10 @@ tokenizer: {sorce: base}
         (of("slerp", "{t: x}", ONE), "m.yml:4: t is a number, not 'x'"),
         (of("slerp", "{t: [1, {value: 2}]}", ONE), "m.yml:4: t: values and filters are not mixed"),
         (of("slerp", "{t: {valu: 2}}", ONE), "m.yml:4: a condition of t has no 'valu' (did you mean 'value'?)"),
-        (of("ties", "{normalize: [true, false]}"), "m.yml:4: normalize is true or false, and has no gradient"),
+        (
+            of("nuslerp", "{nuslerp_flatten: [true, false], nuslerp_row_wise: [true, false]}"),
+            "m.yml:4: nuslerp_flatten and nuslerp_row_wise both vary",
+        ),
         (of("ties", "{densty: 1}"), "m.yml:4: ties has no parameter 'densty' (did you mean 'density'?)"),
         (of("passthrough", "{}", TWO), "m.yml:3: passthrough takes 1 model, and here are 3"),
         ("merge_method: linear\nmodules: {a: {}, b: {}}", "m.yml:2: modules are not merged one by one (a, b)"),

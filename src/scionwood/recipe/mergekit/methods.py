@@ -94,7 +94,7 @@ METHODS: Mapping[str, Method] = {
         {
             "weight": _WEIGHT,
             "nuslerp_flatten": _truth("arc", default=True),
-            "nuslerp_row_wise": _truth("arc", default=False),
+            "nuslerp_row_wise": _truth("arc", default=False, same=False),
         },
         least=2,
         most=2,

@@ -117,8 +117,6 @@ def _value(setting: Located, name: str, parameter: Parameter, problems: list[str
         return {"value": values[0]}
     if not values:
         problems.append(setting.problem(f"{name} is an empty list"))
-    elif parameter.kind == "truth":
-        problems.append(setting.problem(f"{name} is true or false, and has no gradient; filters may give it by tensor"))
     return {"layers": placed(values, setting)}
 
 

@@ -123,6 +123,18 @@ def _names(documents: Sequence[Located], problems: list[str]) -> list[str]:
     return found
 
 
+_ARCS = {True: "column", False: "row"}
+
+
+def _renamed(value: Located, told: Mapping[bool, str]) -> Located:
+    """Return true and false, or rules that give them, in other words."""
+    if value.is_list:
+        return placed([_renamed(each, told) for each in value.value], value)
+    if value.is_mapping:
+        return placed({key: each if key == "tensors" else _renamed(each, told) for key, each in value.items()}, value)
+    return placed(told[value.value], value)
+
+
 class _Configuration:
     """One document."""
 
@@ -254,10 +266,15 @@ class _Configuration:
         return found | {key: placed(value, group.at) for key, value in self.method.options.items()}
 
     def _arc(self, flatten: Located, row_wise: Located) -> dict[str, Located]:
-        for value in (flatten, row_wise):
-            if value.is_list:
-                self.problems.append(value.problem("which way nuslerp goes is one for all tensors here"))
-        return {} if flatten.value else {"arc": placed("column" if row_wise.value else "row", flatten)}
+        """Which way nuslerp goes, of two parameters; where it is one way for all that vary, the other's rules say it."""
+        if flatten.is_list and row_wise.is_list:
+            why = "nuslerp_flatten and nuslerp_row_wise both vary: give one of them as one value"
+            self.problems.append(flatten.problem(why))
+            return {}
+        if row_wise.is_list:
+            return {} if flatten.value else {"arc": _renamed(row_wise, _ARCS)}
+        told = {True: "tensor", False: _ARCS[row_wise.value]}
+        return {} if flatten.value is True else {"arc": _renamed(flatten, told)}
 
     def _tokenizer(self, group: Group) -> dict[str, Any]:
         source, at = self.vocabulary.source, self.vocabulary.at
