@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["Agreement", "agreement", "aligned", "differences", "drawn", "error", "largest", "read", "settings"]
+__all__ = [
+    "Agreement",
+    "agreement",
+    "aligned",
+    "differences",
+    "drawn",
+    "error",
+    "largest",
+    "layers",
+    "read",
+    "settings",
+]
 
-CONFIG_KEYS = ("num_hidden_layers", "vocab_size", "tie_word_embeddings", "hidden_size")
+COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
+CONFIG_KEYS = (*COUNTS, "vocab_size", "tie_word_embeddings", "hidden_size", "d_model")
 SIGNIFICANT = {torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 LEAST = {torch.float32: -126, torch.float16: -14, torch.bfloat16: -126}
 
@@ -33,6 +46,12 @@ def settings(folder: Path) -> dict[str, object]:
     config = json.loads((folder / "config.json").read_text())
     dtype = config.get("dtype", config.get("torch_dtype"))
     return {key: config.get(key) for key in CONFIG_KEYS} | {"dtype": dtype}
+
+
+def layers(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many layers there are under each prefix."""
+    places = {match.groups() for name in tensors if (match := re.match(r"(.*?)\.(\d+)\.", name))}
+    return {prefix: 1 + max(int(number) for other, number in places if other == prefix) for prefix, _ in places}
 
 
 def differences(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> list[str]:

@@ -239,6 +239,59 @@ models:
   parameters: {weight: 0.5}
 dtype: float32
 """
+PAIR = """
+merge_method: linear
+models:
+- model: $chat
+  parameters: {weight: [0, 0.5, 2]}
+- model: $code
+  parameters: {weight: [{filter: EncDecAttention, value: 3}, {filter: decoder, value: [1, 2]}, {value: 0.4}]}
+"""
+MODULES = """
+merge_method: ties
+base_model: $base
+modules:
+  encoder:
+    models:
+    - {model: $chat, parameters: {density: [0.2, 0.8]}}
+    - model: $code
+    parameters: {normalize: false, density: 0.5}
+  decoder:
+    models:
+    - model: $chat
+    - {model: $math, parameters: {weight: [{filter: EncDecAttention, value: 2}, {value: 0.5}]}}
+    parameters: {density: 0.3}
+  shared:
+    models: [{model: $chat}, {model: $code}, {model: $math}]
+parameters: {weight: [1, 0.5], normalize: true, density: 0.9}
+"""
+MODULES_SLICED = """
+merge_method: linear
+modules:
+  encoder:
+    slices:
+    - sources: [{model: $chat, layer_range: [0, 2]}, {model: $code, layer_range: [1, 3]}]
+    - sources: [{model: $code, layer_range: [1, 4]}, {model: $math, layer_range: [0, 3]}]
+  decoder:
+    slices:
+    - sources: [{model: $chat, layer_range: [0, 2]}]
+    - sources: [{model: $code, layer_range: [0, 2]}]
+  shared:
+    models: [{model: $chat}, {model: $code}]
+parameters: {weight: [{filter: layers, value: 0.3}, {filter: attention, value: 1}, {value: [1, 3]}]}
+dtype: bfloat16
+"""
+MODULES_INFERRED = """
+merge_method: passthrough
+modules:
+  model.encoder.layers:
+    slices:
+    - sources: [{model: $chat, layer_range: [0, 2]}]
+    - sources: [{model: $code, layer_range: [1, 2], parameters: {scale: [{filter: fc2, value: 0.5}, {value: 1}]}}]
+  default: {models: [{model: $math}]}
+  model.decoder.layers: {models: [{model: $code}]}
+dtype: bfloat16
+"""
 DOCUMENTS = """
 name: spoken
 merge_method: slerp
@@ -328,6 +381,10 @@ CONFIGURATIONS = (
     Configuration("unequal vocabularies, union, TIES", UNION_TIES, "words", reference="float32"),
     Configuration("unequal vocabularies, tokens of their own", TOKENS, "words", reference="float32"),
     Configuration("a model with an adapter", ADAPTER),
+    Configuration("an encoder and a decoder", PAIR, "t5"),
+    Configuration("modules, each by its own models", MODULES, "t5"),
+    Configuration("modules, slices of both", MODULES_SLICED, "t5"),
+    Configuration("modules that mergekit infers", MODULES_INFERRED, "bart"),
     Configuration("several documents", DOCUMENTS, tool="multi"),
     Configuration("raw checkpoints", RAW, tool="pytorch"),
     Configuration("DARE, linear", _drawn("dare_linear"), judged="drawn"),

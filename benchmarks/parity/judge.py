@@ -21,6 +21,9 @@ __all__ = ["Verdict", "judge"]
 SLACK = 1.02
 """Errors of one size; which of two roundings is nearer is chance."""
 
+EMBEDDINGS = ("model.embed_tokens.weight", "shared.weight", "model.shared.weight")
+UNCOUNTED = {"encoder_layers": "model.encoder.layers", "decoder_layers": "model.decoder.layers"}
+"""Of modules that mergekit infers it does not know what counts their layers."""
 HALF = ("bfloat16", "float16", "tied")
 THRESHOLDS = ("ties", "breadcrumbs", "breadcrumbs_ties")
 Z_LIMIT = 5.0
@@ -47,8 +50,9 @@ class Verdict:
 def _inputs(configuration: Configuration, folder: Path) -> tuple[dict[str, dict[str, Tensor]], str]:
     """The models that a configuration names, by place, and the place of the one that changes are measured from."""
     said = documents(configuration, folder)
-    listed = [entry for document in said for entry in document.get("models", ())]
-    listed += [source for document in said for part in document.get("slices", ()) for source in part["sources"]]
+    bodies = [body for document in said for body in (document, *document.get("modules", {}).values())]
+    listed = [entry for body in bodies for entry in body.get("models", ())]
+    listed += [source for body in bodies for part in body.get("slices", ()) for source in part["sources"]]
     places = [str(document["base_model"]) for document in said[-1:] if "base_model" in document]
     places += [str(entry["model"]).partition("+")[0] for entry in listed]
     models = {}
@@ -78,10 +82,15 @@ def judge(
     verdict.failures += compare.differences(mine, own)
     if configuration.tool != "pytorch":
         one, other = compare.settings(out), compare.settings(folder / f"theirs-{number:02}-asked")
-        rows = len(own["model.embed_tokens.weight"])
+        rows = next(len(own[name]) for name in EMBEDDINGS if name in own)
         if one["vocab_size"] == rows != other["vocab_size"]:
             verdict.said = f"mergekit's config says {other['vocab_size']} rows, its file has {rows}"
             other["vocab_size"] = rows
+        counted = compare.layers(own)
+        for key, prefix in UNCOUNTED.items() if configuration.family == "bart" else ():
+            if one[key] == counted[prefix] != other[key]:
+                verdict.said = f"mergekit's config says {other[key]} layers, its file has {counted[prefix]}"
+                other[key] = counted[prefix]
         verdict.failures += [
             f"config: {key} {one[key]}, mergekit's {other[key]}" for key in one if one[key] != other[key]
         ]

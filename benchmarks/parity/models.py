@@ -1,4 +1,4 @@
-"""Small Llamas of random numbers: families in three dtypes, and models that are odd in one way each."""
+"""Small models of random numbers: Llamas in three dtypes, models that are odd in one way each, encoders with decoders."""
 
 from __future__ import annotations
 
@@ -30,14 +30,57 @@ def _numbers(seed: int, shape: tuple[int, ...]) -> Tensor:
 
 def _weights(settings: Mapping[str, Any], place: int) -> dict[str, Tensor]:
     """A base for place 0, else a fine-tuning of it whose deltas are a tenth of the weights."""
+    shapes = llama.shapes(dict(settings))
+    if settings["tie_word_embeddings"]:
+        del shapes["lm_head.weight"]
+    return _numbered(shapes, place, settings["dtype"])
+
+
+def _numbered(shapes: Mapping[str, tuple[int, ...]], place: int, dtype: str) -> dict[str, Tensor]:
     made = {}
-    for number, (name, shape) in enumerate(llama.shapes(dict(settings)).items()):
-        if settings["tie_word_embeddings"] and name == "lm_head.weight":
-            continue
+    for number, (name, shape) in enumerate(shapes.items()):
         base = 0.02 * _numbers(number, shape)
         delta = 0.002 * _numbers(1000 * place + number, shape) if place else 0.0
-        made[name] = (base + delta).to(getattr(torch, settings["dtype"]))
+        made[name] = (base + delta).to(getattr(torch, dtype))
     return made
+
+
+def _write_pairs(folder: Path) -> None:
+    """Write encoders with decoders: T5, which mergekit knows, and BART, whose modules it infers from the names."""
+    import transformers
+
+    t5 = transformers.T5Config(
+        vocab_size=128,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=4,
+        num_decoder_layers=3,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        architectures=["T5ForConditionalGeneration"],
+        dtype="float32",
+    )
+    bart = transformers.BartConfig(
+        vocab_size=128,
+        d_model=32,
+        encoder_layers=4,
+        decoder_layers=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        max_position_embeddings=64,
+        architectures=["BartForConditionalGeneration"],
+        dtype="float32",
+    )
+    for family, config in (("t5", t5), ("bart", bart)):
+        with torch.device("meta"):
+            model = getattr(transformers, config.architectures[0])(config)
+        stored = dict(model.named_parameters(remove_duplicate=True)) | dict(model.named_buffers())
+        shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+        for place, name in enumerate(MEMBERS):
+            _write(folder / family / name, config.to_dict(), _numbered(shapes, place, "float32"))
 
 
 def _write(folder: Path, settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -101,3 +144,4 @@ def write_models(folder: Path) -> None:
         _write(folder / "words" / name, settings, _weights(settings, place))
         _write_tokenizer(folder / "words" / name, words)
     _write_adapter(folder / "float32" / "adapter", folder / "float32" / "base")
+    _write_pairs(folder)

@@ -45,7 +45,7 @@ def page(verdicts: Sequence[Verdict]) -> str:
 TEXT = """# Parity with mergekit
 
 `scionwood merge config.yml OUT` reads a configuration of mergekit as it is. This page compares the two on the same files
-and the same models, small Llamas of random numbers. It is written by a command, which makes an environment of its own
+and the same models, small ones of random numbers: Llamas, and T5s and BARTs for modules. It is written by a command, which makes an environment of its own
 for mergekit 0.1.5 and fails where a claim does:
 
 ```console

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scionwood.verbs.adapter import apply_adapter
     from scionwood.verbs.grow import grow
     from scionwood.verbs.initialize import initialize
+    from scionwood.verbs.join import join
     from scionwood.verbs.merge import merge
     from scionwood.verbs.select import select
     from scionwood.verbs.stack import stack
@@ -55,6 +56,7 @@ __all__ = [
     "digest",
     "grow",
     "initialize",
+    "join",
     "lineage",
     "merge",
     "open",
@@ -71,6 +73,7 @@ _HOMES = {
     "digest": "scionwood.checkpoint",
     "grow": "scionwood.verbs.grow",
     "initialize": "scionwood.verbs.initialize",
+    "join": "scionwood.verbs.join",
     "lineage": "scionwood.checkpoint",
     "merge": "scionwood.verbs.merge",
     "open": "scionwood.checkpoint",

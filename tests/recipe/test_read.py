@@ -105,6 +105,11 @@ def test_a_lineage_is_a_recipe():
         ("verb: stack\nparts: a", "r.yml:2: parts is a list of models with their layers, not 'a'"),
         ("verb: stack\nparts:\n- {model: a, layers: [0]}", "r.yml:3: layers is [first, one past the last], not [0]"),
         ("verb: stack\nparts:\n- {model: a, layer: [0]}", "r.yml:3: a part has no 'layer' (did you mean 'layers'?)"),
+        ("verb: join\nparts: a", "r.yml:2: parts is a list of models with their tensors, not 'a'"),
+        (
+            "verb: join\nparts:\n- {model: a, tensors: [3]}",
+            "r.yml:3: tensors is patterns of names, such as encoder.*, not [3]",
+        ),
         ("steps: 3", "r.yml:1: steps holds a mapping from names to steps, not 3"),
         ("steps: {a: 3}", "r.yml:1: a step is a mapping with a verb, not 3"),
         ("steps:\n  a: {verb: merge, models: [b]}\n  b: {verb: merge, models: [a]}", "in a circle: a → b → a"),

@@ -86,6 +86,8 @@ GOOD = [
     "verb: select\nsource: {verb: merge, models: [a, b]}\nset: {hidden_size: 8}\ndepth: [0, 2]\nhead: fresh",
     "verb: select\nsource: a\nlike: {model_type: llama}\ndepth: {layers: even}",
     "verb: stack\nparts: [{model: a, layers: [0, 3]}, {model: {verb: merge, models: [a, b]}, layers: [1, 4]}, a]",
+    "verb: stack\nparts: [a, a]\nwithin: ['decoder.*']",
+    "verb: join\nparts: [{model: a, tensors: 'encoder.*'}, {model: b, tensors: ['decoder.*', 'shared.*']}, c]",
     "verb: apply_adapter\nmodel: a\nadapter: b\ndtype: bfloat16",
     "schema: 1\nrecipe: {verb: write, source: a}\nparents: []\nversions: {}\nseed: 0",
     "steps:\n  a: {verb: merge, models: [x]}\noutput: a",
@@ -104,6 +106,8 @@ BAD = [
     "verb: select\nsource: a\nhead: old",
     "verb: stack\nparts: [{model: a, layers: [0, 3, 4]}]",
     "verb: stack\nparts: [{model: a, layer: [0, 3]}]",
+    "verb: join\nparts: [{model: a, layers: [0, 3]}]",
+    "verb: join\nparts: [{model: a, tensors: []}]",
     "steps: {}",
     "steps: {a: {verb: merge, models: [x]}}\nout: a",
 ]

@@ -110,6 +110,35 @@ def test_what_cannot_be_stacked_is_refused_all_at_once(tmp_path):
         stack([both])
 
 
+def pair(value):
+    names = [f"{side}.layers.{number}.w" for side in ("encoder", "decoder") for number in range(3)]
+    names += ["shared.weight", "encoder.norm.weight", "decoder.norm.weight", "decoder.odd.weight", "lm_head.weight"]
+    tensors = {name: torch.full((1,), float(value)) for name in names}
+    config = {"encoder_layers": 3, "decoder_layers": 3}
+    return dataclasses.replace(open_checkpoint(tensors), config=config)
+
+
+def test_one_list_of_several_is_stacked_and_the_rest_is_the_first_parts():
+    made = stack([pair(1), pair(2)], layers=[(0, 2), (1, 3)], within=["*encoder.*"])
+    assert made.config == {"encoder_layers": 4, "decoder_layers": 3}
+    assert [float(made[f"encoder.layers.{number}.w"]) for number in range(4)] == [1, 1, 2, 2]
+    assert [float(made[f"decoder.layers.{number}.w"]) for number in range(3)] == [1, 1, 1]
+    around = ("shared.weight", "encoder.norm.weight", "decoder.norm.weight", "decoder.odd.weight", "lm_head.weight")
+    assert [float(made[name]) for name in around] == [1, 2, 1, 1, 2]
+    assert made.lineage is not None
+    assert made.lineage.recipe["within"] == ["*encoder.*"]
+
+
+def test_a_list_that_is_not_told_is_asked_for():
+    with pytest.raises(MethodError, match=r"lists of layers encoder.layers \(3\), .*, and \*coder\.\* fits 2 of them"):
+        stack([pair(1)], within="*coder.*")
+    with pytest.raises(MethodError, match=r"decoder.odd.weight in memory"):
+        stack([pair(1), pair(2)], within="decoder.*")
+    alike = dataclasses.replace(pair(1), config={"num_layers": 3, "depth": 3})
+    with pytest.raises(MethodError, match="num_layers and depth may count another list"):
+        stack([alike], layers=[(0, 2)], within="decoder.*")
+
+
 def test_layers_of_different_shapes_are_refused():
     models = [{f"layers.{number}.w": torch.zeros(size) for number in range(2)} for size in (3, 4)]
     with pytest.raises(MatchError, match=r"layers.0.w is \[3\], layers.2.w is \[4\]"):

@@ -1,6 +1,6 @@
 """From a document to a recipe: steps, what each is made from, and every mistake with its line before anything is opened."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -238,8 +238,9 @@ class _Reader:
             if each.kind == "models":
                 models, owns = self._models(value, f"{name}.{key}")
                 sources[key] = models
-            elif each.kind == "parts":
-                sources[key], values["layers"] = self._parts(value, f"{name}.{key}")
+            elif each.kind in _BESIDE:
+                beside = _BESIDE[each.kind]
+                sources[key], values[beside] = self._parts(value, f"{name}.{key}", beside)
             elif each.kind == "source":
                 if (source := self._source(value, f"{name}.{key}")) is not None:
                     sources[key] = source
@@ -279,27 +280,28 @@ class _Reader:
                 places.setdefault(told, entry.line)
         return tuple(found), owns
 
-    def _parts(self, at: Located, name: str) -> tuple[tuple[Source, ...], list[list[int] | None]]:
-        """Sources, and for each the range of its layers or None for all of them; the same one may occur again."""
+    def _parts(self, at: Located, name: str, beside: str) -> tuple[tuple[Source, ...], list[Any]]:
+        """Sources, and for each its layers, or tensors, or None for all of them; the same one may occur again."""
         if not at.is_list or not at.value:
-            self._refuse(
-                at, f"parts is a list of models with their layers, not {at.kind if at.value else 'an empty one'}"
-            )
+            what = at.kind if at.value else "an empty one"
+            self._refuse(at, f"parts is a list of models with their {beside}, not {what}")
             return (), []
         found: list[Source] = []
-        ranges: list[list[int] | None] = []
+        taken: list[Any] = []
         for number, entry in enumerate(at.value):
-            with_layers = entry.is_mapping and "verb" not in entry and "model" in entry
-            source = self._source(entry["model"] if with_layers else entry, f"{name}.{number}")
-            layers = entry.get("layers") if with_layers else None
-            if with_layers:
-                self.problems += unknown_keys(entry, ("model", "layers"), "a part")
-            if layers is not None and not _is_range(layers.plain()):
-                self._refuse(layers, f"layers is [first, one past the last], not {layers.plain()!r}")
+            with_own = entry.is_mapping and "verb" not in entry and "model" in entry
+            source = self._source(entry["model"] if with_own else entry, f"{name}.{number}")
+            own = entry.get(beside) if with_own else None
+            if with_own:
+                self.problems += unknown_keys(entry, ("model", beside), "a part")
+            if own is not None:
+                fits, told = _TAKEN[beside]
+                if not fits(own.plain()):
+                    self._refuse(own, f"{beside} is {told}, not {own.plain()!r}")
             if source is not None:
                 found.append(source)
-                ranges.append(None if layers is None else layers.plain())
-        return tuple(found), ranges
+                taken.append(None if own is None else own.plain())
+        return tuple(found), taken
 
     def _method(self, verb: Verb, family: str, at: Located, owns: Sequence[Located | None]) -> dict[str, Any]:
         """The method and its options, those beside the models among them."""
@@ -349,6 +351,20 @@ def _load(method: Any, family: str) -> Any:
 def _is_range(layers: Any) -> bool:
     whole = isinstance(layers, list) and all(isinstance(each, int) and not isinstance(each, bool) for each in layers)
     return whole and len(layers) == 2
+
+
+def _are_patterns(tensors: Any) -> bool:
+    listed = [tensors] if isinstance(tensors, str) else tensors
+    return isinstance(listed, list) and bool(listed) and all(isinstance(each, str) for each in listed)
+
+
+_BESIDE = {"ranges": "layers", "shares": "tensors"}
+"""Of lists of sources, what may stand beside one."""
+
+_TAKEN: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "layers": (_is_range, "[first, one past the last]"),
+    "tensors": (_are_patterns, "patterns of names, such as encoder.*"),
+}
 
 
 def _links(step: Step) -> list[str]:

@@ -12,21 +12,26 @@ __all__ = ["recipe_schema"]
 
 _PATTERNS = {"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}
 
-_PART = {
-    "type": "object",
-    "properties": {
-        "model": {"$ref": "#/$defs/source"},
-        "layers": {
-            "description": "The first layer, and one past the last.",
-            "type": "array",
-            "items": {"type": "integer"},
-            "minItems": 2,
-            "maxItems": 2,
-        },
-    },
-    "required": ["model"],
-    "additionalProperties": False,
+
+def _parts(name: str, beside: dict[str, Any]) -> dict[str, Any]:
+    """A list of sources, each of which may have something beside it."""
+    entry = {
+        "type": "object",
+        "properties": {"model": {"$ref": "#/$defs/source"}, name: beside},
+        "required": ["model"],
+        "additionalProperties": False,
+    }
+    return {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#/$defs/source"}, entry]}}
+
+
+_LAYERS = {
+    "description": "The first layer, and one past the last.",
+    "type": "array",
+    "items": {"type": "integer"},
+    "minItems": 2,
+    "maxItems": 2,
 }
+_TENSORS = {"description": "Patterns of tensors' names, such as 'encoder.*'.", "anyOf": list(_PATTERNS)}
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -105,7 +110,8 @@ def _field(verb: Verb, field: Field) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         "source": {"$ref": "#/$defs/source"},
         "models": {"type": "array", "minItems": 1},
-        "parts": {"type": "array", "minItems": 1, "items": {"anyOf": [{"$ref": "#/$defs/source"}, _PART]}},
+        "ranges": _parts("layers", _LAYERS),
+        "shares": _parts("tensors", _TENSORS),
         "config": {"type": ["string", "object"]},
         "settings": {"type": "object"},
         "method": {"enum": [*_methods(verb), *(f"{verb.family}.{name}" for name in _methods(verb))]},

@@ -13,7 +13,7 @@ from scionwood.methods.options import REQUIRED, Option
 
 __all__ = ["COMMON", "VERBS", "Field", "Verb"]
 
-Kind = Literal["source", "models", "parts", "config", "settings", "method", "options", "value"]
+Kind = Literal["source", "models", "ranges", "shares", "config", "settings", "method", "options", "value"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Field:
     Args:
         name: the key, and the argument of the verb's function.
         kind: what stands there: a ``source`` (a path, a hub id, or a step), ``models`` (a list of sources, each with
-            options of its own), ``parts`` (a list of sources, each with its layers), a ``config`` (a path, or the settings themselves), ``settings`` of a config, the
-            ``method``, its ``options``, or a plain ``value``.
+            options of its own), ``ranges`` (a list of sources, each with its layers), ``shares`` (a list of sources, each
+            with the tensors that it gives), a ``config`` (a path, or the settings themselves), ``settings`` of a config,
+            the ``method``, its ``options``, or a plain ``value``.
         help: what it means.
         required: whether it must be there.
         annotation: for a value, what it may be, as options of methods say it.
@@ -217,7 +218,30 @@ VERBS: Mapping[str, Verb] = {
             "One model out of ranges of the layers of others, one after another.",
             "scionwood.verbs.stack:stack",
             None,
-            (Field("parts", "parts", "The models, each with the layers [first, one past the last].", required=True),),
+            (
+                Field("parts", "ranges", "The models, each with the layers [first, one past the last].", required=True),
+                Field(
+                    "within",
+                    "value",
+                    "Patterns of the layers' names, for models with several lists of layers.",
+                    annotation=str | Sequence[str] | None,
+                    default=None,
+                ),
+            ),
+        ),
+        Verb(
+            "join",
+            "One model of parts of others, told apart by the names of their tensors.",
+            "scionwood.verbs.join:join",
+            None,
+            (
+                Field(
+                    "parts",
+                    "shares",
+                    "The models, each with patterns of the tensors that it gives; all the rest without any.",
+                    required=True,
+                ),
+            ),
         ),
         Verb(
             "vocabulary",

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scionwood.checkpoint import Checkpoint, Entry, LazyTensor, Ledger, Lineage,
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, MethodError
-from scionwood.verbs.layers import Layers, find_layers, layer_settings
+from scionwood.verbs.layers import Layers, find_layers, is_listed, layer_settings, settings_of
 
 __all__ = ["stack"]
 
@@ -21,20 +22,31 @@ MOST_LISTED = 20
 # By their names: what stands between the last layer and the output, and what between the input and the first one.
 _AFTER = re.compile(
     r"(^|\.)(lm_head|embed_out|head|score|classifier|output|output_projection|qa_outputs|cls|pooler"
-    r"|norm|norm_f|ln_f|final_norm|final_layernorm|final_layer_norm|post_layernorm)(\.|$)"
+    r"|norm|norm_f|ln_f|final_norm|final_layernorm|final_layer_norm|layer_norm|post_layernorm|layernorm_post)(\.|$)"
 )
-_BEFORE = re.compile(r"(^|[._])(wte|wpe|cls_token|mask_token|patch|pos|position|conv1)(\.|_|$)|(^|[._])embed|embedding")
+_BEFORE = re.compile(
+    r"(^|[._])(wte|wpe|cls_token|mask_token|patch|pos|position|conv\d*)(\.|_|$)|(^|[._])embed|embedding"
+)
 
 
-def stack(parts: Sequence[Source | nn.Module], *, layers: Sequence[Sequence[int] | None] | None = None) -> Checkpoint:
+def stack(
+    parts: Sequence[Source | nn.Module],
+    *,
+    layers: Sequence[Sequence[int] | None] | None = None,
+    within: str | Sequence[str] | None = None,
+) -> Checkpoint:
     """Make a model of the layers of others, one range after another: depth up-scaling, and what is called a frankenmerge.
 
     Layers are numbered anew. What stands before them, embeddings, is the first part's; what stands after them, the last
     norm and the head, is the last part's. Nothing is computed: the tensors are those of the parts.
 
+    Of a model with several lists of layers, such as an encoder and a decoder, one is stacked; what belongs to the others
+    is the first part's.
+
     Args:
         parts: the models, one for each range; the same one may occur again.
         layers: for each part the first layer and one past the last; None for all of them.
+        within: patterns of the names of the layers that are stacked, where a model has several lists of them.
 
     Returns:
         A lazy checkpoint. Its config and side files are the first part's, with the new number of layers.
@@ -56,7 +68,8 @@ def stack(parts: Sequence[Source | nn.Module], *, layers: Sequence[Sequence[int]
         named.setdefault(str(part), open_checkpoint(part)) if isinstance(part, (str, Path)) else open_checkpoint(part)
         for part in parts
     ]
-    lists = [_only_list(checkpoint) for checkpoint in opened]
+    patterns = [within] if isinstance(within, str) else within
+    lists = [_only_list(checkpoint, patterns) for checkpoint in opened]
     ranges = _ranges(opened, lists, layers)
     first, last = opened[0], opened[-1]
     tensors: dict[str, LazyTensor] = {}
@@ -106,7 +119,7 @@ def stack(parts: Sequence[Source | nn.Module], *, layers: Sequence[Sequence[int]
         source=f"stack({', '.join(checkpoint.source for checkpoint in opened)})",
         revision=None,
         lineage=Lineage(
-            {"verb": "stack", "parts": told_parts},
+            {"verb": "stack", "parts": told_parts, **({} if patterns is None else {"within": list(patterns)})},
             tuple(parent_of(checkpoint, "part") for checkpoint in dict.fromkeys(opened)),
             None,
             installed_versions(),
@@ -116,17 +129,27 @@ def stack(parts: Sequence[Source | nn.Module], *, layers: Sequence[Sequence[int]
     )
 
 
-def _only_list(checkpoint: Checkpoint) -> Layers:
+def _only_list(checkpoint: Checkpoint, patterns: Sequence[str] | None) -> Layers:
     found = find_layers(checkpoint)
-    if len(found) == 1:
-        return found[0]
+    chosen = [
+        layers
+        for layers in found
+        if patterns is None or any(fnmatchcase(layers.name(0, ""), pattern) for pattern in patterns)
+    ]
+    if len(chosen) == 1:
+        return chosen[0]
     if not found:
         raise MethodError(
             f"{checkpoint.source} has no layers that its names tell.",
             hint="layers are numbered from 0, as in model.layers.0, and as many as the config says",
         )
     listed = ", ".join(f"{layers.prefix} ({layers.count})" for layers in found)
-    raise MethodError(f"{checkpoint.source} has several lists of layers: {listed}. Only one can be stacked.")
+    raise MethodError(
+        f"{checkpoint.source} has several lists of layers: {listed}. Only one can be stacked."
+        if patterns is None
+        else f"{checkpoint.source} has the lists of layers {listed}, and {', '.join(patterns)} fits {len(chosen)} of them.",
+        hint="within says which, by a pattern of its names, as in decoder.*",
+    )
 
 
 def _ranges(
@@ -151,14 +174,22 @@ def _ranges(
 
 
 def _around(first: Checkpoint, own: Layers, last: Checkpoint, other: Layers) -> tuple[list[str], list[str]]:
-    """The tensors of the first part that stand before its layers, and those of the last that stand after its."""
+    """The tensors of the first part that stand before its layers, and those of the last that stand after its.
+
+    What belongs to another list of layers is the first part's.
+    """
     before, unknown = [], []
+    lists = find_layers(first)
+    here = own.within(lists)
+    beside = tuple(layers.within(lists) for layers in lists if layers != own)
     for name in first.tensors:
-        if own.split(name) is None and not _is_after(name):
+        if own.split(name) is None and (name.startswith(beside) or not _is_after(name)):
             before.append(name)
-            if not _BEFORE.search(name):
+            if name.startswith(here) and not _BEFORE.search(name):
                 unknown.append(f"{name} in {first.source}")
-    after = [name for name in last.tensors if other.split(name) is None and _is_after(name)]
+    after = [
+        name for name in last.tensors if other.split(name) is None and not name.startswith(beside) and _is_after(name)
+    ]
     if unknown and first is not last:
         raise MethodError(
             "Some names do not tell whether a tensor stands before the layers or after them.",
@@ -196,7 +227,16 @@ def _config(
     config = checkpoints[0].config
     if config is None:
         return None
-    paths = {path for path, told_count in layer_settings(config) if told_count == lists[0].count}
+    lists_here = find_layers(checkpoints[0])
+    paths = set(settings_of(config, lists_here)[lists[0].prefix])
+    told_counts = [path for path, told_count in layer_settings(config) if told_count == lists[0].count]
+    if count != lists[0].count and told_counts and not paths:
+        raise MethodError(
+            f"The config of {checkpoints[0].source} does not tell how many layers {lists[0].prefix} has: "
+            f"{' and '.join('.'.join(path) for path in told_counts)} may count another list."
+        )
+    # Of several lists, those settings are this one's that stand where its number does.
+    homes = {path[:-1] for path in paths}
 
     def made(settings: Sequence[Mapping[str, Any]], path: tuple[str, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -204,7 +244,9 @@ def _config(
             values = [each.get(key) for each in settings]
             if (*path, key) in paths:
                 result[key] = count
-            elif all(_is_listed(key, each, own.count) for each, own in zip(values, lists, strict=True)):
+            elif (len(lists_here) == 1 or path in homes) and all(
+                is_listed(key, each, own.count) for each, own in zip(values, lists, strict=True)
+            ):
                 result[key] = [
                     item
                     for each, (start, stop) in zip(values, ranges, strict=True)
@@ -217,10 +259,3 @@ def _config(
         return result
 
     return made([checkpoint.config or {} for checkpoint in checkpoints], ())
-
-
-def _is_listed(key: str, value: Any, count: int) -> bool:
-    """Whether a setting lists something for every layer: kinds of layers by name, or numbers that its own name says so of."""
-    if not isinstance(value, list) or len(value) != count or "layer" not in key:
-        return False
-    return "per_layer" in key or all(isinstance(item, (str, bool)) for item in value)

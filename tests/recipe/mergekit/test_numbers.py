@@ -198,6 +198,42 @@ def test_a_tied_head_falls_back_to_the_embedding(merged, models):
     assert value(made, HEAD) == 2
 
 
+def pair(folder, number, config):
+    """An encoder of three layers and a decoder of three, all of one number."""
+    names = [f"{side}.block.{layer}.up.weight" for side in ("encoder", "decoder") for layer in range(3)]
+    names += ["shared.weight", "encoder.final_layer_norm.weight", "decoder.final_layer_norm.weight", "lm_head.weight"]
+    folder.mkdir()
+    tensors = {name: torch.full((2, 2), float(number)) for name in names}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(config)
+    return tensors
+
+
+def test_modules_are_merged_each_by_its_own(merged, models):
+    for name, number in (("C", 1), ("D", 3), ("E", 7)):
+        pair(models / name, number, '{"model_type": "t5", "num_layers": 3, "num_decoder_layers": 3}')
+    made = merged("""
+merge_method: linear
+modules:
+  shared: {models: [{model: C}]}
+  encoder:
+    slices:
+      - sources: [{model: C, layer_range: [0, 2]}, {model: D, layer_range: [1, 3]}]
+        parameters: {weight: [{filter: norm, value: 1}, {value: [1, 3]}]}
+      - sources: [{model: E, layer_range: [1, 3]}]
+  decoder:
+    models: [{model: C}, {model: E, parameters: {weight: [0, 2]}}]
+    parameters: {normalize: false}
+parameters: {weight: 1}
+""")
+    assert [value(made, f"encoder.block.{layer}.up.weight") for layer in range(4)] == [2, 2, 7, 7]
+    assert [value(made, f"decoder.block.{layer}.up.weight") for layer in range(3)] == [1, 8, 15]
+    around = ("shared.weight", "lm_head.weight", "encoder.final_layer_norm.weight", "decoder.final_layer_norm.weight")
+    assert [value(made, name) for name in around] == [1, 1, 7, 1]
+    assert made.config is not None
+    assert (made.config["num_layers"], made.config["num_decoder_layers"]) == (4, 3)
+
+
 def test_embeddings_of_unequal_rows_are_cut(merged, models):
     llama(models / "C", 3, rows=9)
     made = merged("{merge_method: linear, models: [{model: C}, {model: B}], parameters: {weight: 1}}")

@@ -61,11 +61,19 @@ BOTH = "models: [{model: A}, {model: B}]\n"
         ),
         ("merge_method: !!python/object:os.system linear\n" + BOTH, ["config.yml:1: the tag", "is not allowed"]),
         (
-            "merge_method: linear\nmodules:\n  text: {models: [{model: A}]}\n  vision: {models: [{model: A}]}\n",
-            ["config.yml:3:", "text, vision"],
+            "merge_method: passthrough\nmodules:\n  text: {models: [{model: A}]}\n  default: {models: [{model: A}]}\n",
+            ["config.yml:3: the step 'join': These parts do not make a model.", "merge(A) gives nothing as text.*"],
+        ),
+        (
+            "merge_method: passthrough\nmodules:\n  encoder: {models: [{model: A}]}\n",
+            [
+                "config.yml:3: the step 'join'",
+                "no part gives model.layers.{0-3}.mlp.up_proj.weight",
+                "a module default",
+            ],
         ),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_a_mistake_is_told_with_its_line(text, told, refused):
     said = refused(text)

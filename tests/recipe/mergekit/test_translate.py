@@ -178,7 +178,7 @@ def test_the_nearest_level_that_has_a_value_holds():
 merge_method: ties
 base_model: base
 modules:
-  text:
+  default:
     slices:
       - parameters: {density: [{filter: mlp, value: 0.4}]}
         sources:
@@ -259,6 +259,60 @@ def test_a_filter_that_tells_a_layer_moves_with_the_slice(pattern, second):
     assert [rule["tensors"] for rule in moved[:-1]] == second if second else moved == 0.0
 
 
+MODULES = """
+merge_method: passthrough
+modules:
+  default: {models: [{model: c}], parameters: {scale: 0.5}}
+  text.layers:
+    slices:
+      - sources: [{model: a, layer_range: [0, 3]}]
+      - sources: [{model: b, layer_range: [1, 4], parameters: {scale: 2}}]
+  vision_tower: {models: [{model: b}]}
+dtype: bfloat16
+chat_template: chatml
+"""
+
+
+def test_modules_are_joined_and_the_default_has_the_rest():
+    cut = {"verb": "stack", "parts": [{"model": "b", "layers": [1, 4]}], "within": ["text.layers.*"]}
+    first = {"verb": "stack", "parts": [{"model": "a", "layers": [0, 3]}], "within": ["text.layers.*"]}
+    merge = {"verb": "merge", "method": "passthrough"}
+    found = translated(MODULES)
+    assert found["verb"] == "join"
+    text, vision, rest = found["parts"]
+    assert text == {
+        "model": {
+            "verb": "stack",
+            "parts": [
+                {"model": {**merge, "models": [first], "chat_template": "chatml", "dtype": "float32"}},
+                {"model": {**merge, "models": [cut], "options": {"scale": 2.0}, "dtype": "float32"}},
+            ],
+            "within": ["text.layers.*"],
+            "dtype": "bfloat16",
+        },
+        "tensors": ["text.layers.*"],
+    }
+    assert vision["model"] == {**merge, "models": ["b"], "dtype": "bfloat16"}
+    assert "visual.*" in vision["tensors"]
+    assert rest == {"model": {**merge, "models": ["c"], "options": {"scale": 0.5}, "dtype": "bfloat16"}}
+
+
+def test_parameters_of_a_module_go_before_those_of_all():
+    text = """
+merge_method: linear
+modules:
+  encoder:
+    models: [{model: a}, {model: b, parameters: {weight: 3}}]
+    parameters: {weight: [{filter: norm, value: 2}], normalize: false}
+  default: {models: [{model: a}, {model: b}]}
+parameters: {weight: 1}
+"""
+    encoder, rest = (part["model"]["options"] for part in translated(text)["parts"])
+    rules = [{"tensors": "*norm*", "value": 2.0}, {"value": 1.0}]
+    assert encoder == {"weights": [rules, 3.0], "normalize": False}
+    assert rest == {"weights": 1.0}
+
+
 def test_a_filter_of_weights_means_the_models_own_layers():
     text = """
 merge_method: linear
@@ -270,6 +324,16 @@ slices:
     own, other = translated(text)["options"]["weights"]
     assert own[0]["tensors"] == "*layers.1*"
     assert other[0]["tensors"] == [f"*layers.{number - 4}.*" for number in range(10, 20)]
+
+
+def test_a_layer_of_a_block_may_be_one_of_the_model():
+    assert any(
+        "m.yml:8: the filter 'layer.0' may tell a layer" in each for each in problems(SHIFTED.format(filter="layer.0"))
+    )
+    (_, moved) = (
+        part["model"]["options"]["t"] for part in translated(SHIFTED.format(filter="block.3.layer.0"))["parts"]
+    )
+    assert moved[0]["tensors"] == "*block.1.layer.0*"
 
 
 def test_a_filter_that_may_tell_a_layer_is_refused_where_layers_move():
@@ -410,7 +474,23 @@ tokenizer: {sorce: base}
         ),
         (of("ties", "{densty: 1}"), "m.yml:4: ties has no parameter 'densty' (did you mean 'density'?)"),
         (of("passthrough", "{}", TWO), "m.yml:3: passthrough takes 1 model, and here are 3"),
-        ("merge_method: linear\nmodules: {a: {}, b: {}}", "m.yml:2: modules are not merged one by one (a, b)"),
+        (
+            "merge_method: linear\nmodules: [a]",
+            "m.yml:2: modules is a mapping from names to what is merged, not a list",
+        ),
+        ("merge_method: linear\nmodules:\n  a: {}\n  b: 3", "m.yml:3: a module has either models or slices"),
+        ("merge_method: linear\nmodules:\n  a: {}\n  b: 3", "m.yml:4: a module has models or slices, not 3"),
+        (
+            "merge_method: linear\nmodules:\n  a: {models: [{model: a}], weight: 1}",
+            "m.yml:3: a module has no 'weight': it has models, slices, parameters",
+        ),
+        (
+            (
+                "merge_method: linear\nparameters: {weight: 1}\ntokenizer_source: union\nmodules:\n"
+                "  encoder: {models: [{model: a}, {model: b}]}\n  default: {models: [{model: a}]}"
+            ),
+            "m.yml:3: a union of tokenizers is made where models are merged",
+        ),
         ("merge_method: passthrough\nslices:\n- sources: [{model: a}]", "m.yml:3: a source of a slice has layer_range"),
         (
             "merge_method: linear\nslices:\n- sources: [{model: a, layer_range: [0, 2]}, {model: b, layer_range: [0, 3]}]",

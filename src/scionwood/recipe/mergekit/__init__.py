@@ -6,6 +6,7 @@
 ``settings``    values, gradients and filters on four levels, as rules
 ``vocabulary``  the tokenizer and the chat template
 ``layout``      models, slices and modules, as they are written
+``modules``     mergekit's names of the parts of models, and the names of their tensors
 ``translate``   from documents to the recipe that does the same, with the lines of the file
 ==============  =======================================================================================================
 

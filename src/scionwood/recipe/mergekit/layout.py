@@ -1,15 +1,16 @@
-"""What is merged, as it is written: models, slices of them, or a module; and the parameters that stand there."""
+"""What is merged, as it is written: models, slices of them, or modules; and the parameters that stand there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from scionwood.errors import nearest
 from scionwood.recipe.document import Located, unknown_keys
 from scionwood.recipe.mergekit.methods import IGNORED, METHODS, Method
+from scionwood.recipe.mergekit.modules import in_order, patterns_of
 from scionwood.recipe.mergekit.reference import Reference, read_reference, said
 from scionwood.recipe.mergekit.settings import Level, Moved
 
-__all__ = ["Group", "Layout", "Model"]
+__all__ = ["Group", "Layout", "Model", "Module"]
 
 EVERYWHERE = sorted({name for method in METHODS.values() for name in method.parameters} | set(IGNORED))
 
@@ -46,6 +47,28 @@ class Group:
     levels: Sequence[Level]
 
 
+@dataclass(frozen=True)
+class Module:
+    """A part of a model, merged by rules of its own.
+
+    Args:
+        groups: what is merged: one group, or one for each slice.
+        sliced: whether they are slices.
+        at: where it stands.
+        patterns: those of the names of its tensors; None for all, or all that are left.
+    """
+
+    groups: list[Group]
+    sliced: bool
+    at: Located
+    patterns: tuple[str, ...] | None = None
+
+    @property
+    def within(self) -> tuple[str, ...] | None:
+        """The patterns of the layers that slices take, where the model may have others."""
+        return self.patterns if self.sliced else None
+
+
 @dataclass
 class Layout:
     """Reads what is merged; what is wrong goes to the problems, what has no effect to the notes."""
@@ -56,36 +79,37 @@ class Layout:
     base: Reference | None
     problems: list[str]
     notes: list[str]
-    sliced: bool = field(default=False, init=False)
 
-    def groups(self) -> list[Group]:
-        """Return what is merged: one group, or one for each slice."""
-        body, levels = self.document, [self._level(self.document)]
+    def modules(self) -> list[Module]:
+        """Return what is merged: one module for a whole model; none where something is wrong."""
+        body, level = self.document, self._level(self.document)
         given = [key for key in ("models", "slices", "modules") if said(body, key) is not None]
         if len(given) != 1:
             here = " and ".join(given) or "none of them"
             self._refuse(body, f"a configuration has one of models, slices and modules, and here is {here}")
             return []
-        if given == ["modules"]:
-            body = self._module(body["modules"])
-            if body is None:
-                return []
-            levels.insert(0, self._level(body))
-        self.sliced = said(body, "slices") is not None
-        return self._slices(body["slices"], levels) if self.sliced else self._models(body["models"], levels)
-
-    def _module(self, at: Located) -> Located | None:
+        if given != ["modules"]:
+            return self._module(body, [level], None)
+        at = body["modules"]
         if not at.is_mapping or not at.value:
-            return self._refuse(at, f"modules is a mapping from names to what is merged, not {at.kind}")
-        if len(at.value) > 1:
-            return self._refuse(at, f"modules are not merged one by one ({', '.join(at.value)}): use models for all")
-        (body,) = at.value.values()
-        if not body.is_mapping:
-            return self._refuse(body, f"a module has models or slices, not {body.kind}")
-        self.problems += unknown_keys(body, ("models", "slices", "parameters"), "a module")
-        if (said(body, "models") is None) == (said(body, "slices") is None):
-            return self._refuse(body, "a module has either models or slices")
-        return body
+            self._refuse(at, f"modules is a mapping from names to what is merged, not {at.kind}")
+            return []
+        found: list[Module] = []
+        for name in in_order(list(at.value)):
+            if not at[name].is_mapping:
+                self._refuse(at[name], f"a module has models or slices, not {at[name].kind}")
+                continue
+            self.problems += unknown_keys(at[name], ("models", "slices", "parameters"), "a module")
+            if (said(at[name], "models") is None) == (said(at[name], "slices") is None):
+                self._refuse(at[name], "a module has either models or slices")
+                continue
+            found += self._module(at[name], [self._level(at[name]), level], patterns_of(name))
+        return found
+
+    def _module(self, at: Located, levels: Sequence[Level], patterns: tuple[str, ...] | None) -> list[Module]:
+        sliced = said(at, "slices") is not None
+        groups = self._slices(at["slices"], levels) if sliced else self._models(at["models"], levels)
+        return [Module(groups, sliced, at, patterns)] if groups else []
 
     def _models(self, at: Located, levels: Sequence[Level]) -> list[Group]:
         models = self._listed(at, "models", ("model", "parameters"))

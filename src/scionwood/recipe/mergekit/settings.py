@@ -144,6 +144,7 @@ def _scalar(at: Located, name: str, parameter: Parameter, problems: list[str]) -
 
 _NUMBER = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)")
 _IN_A_LIST = re.compile(r"(^|[._])(layers?|h|blocks?)\.$")
+_UNSURE = re.compile(r"\.?layer\.")  # of blocks that have layers themselves, or of the model
 _ELSEWHERE = re.compile(r"(^|[._])(experts?|mlp)\.$")
 
 
@@ -156,7 +157,7 @@ def _globs(pattern: str, moved: Moved, at: Located, problems: list[str]) -> list
         before, after = pattern[: found.start()], pattern[found.end() :]
         if _ELSEWHERE.search(before):
             continue
-        if not _IN_A_LIST.search(before):
+        if not _IN_A_LIST.search(before) or _UNSURE.fullmatch(before):
             why = f"the filter {pattern!r} may tell a layer, and the layers of this slice begin with {moved.first}"
             problems.append(at.problem(f"{why}: write what stands before the number, as in layers.{found[0]}"))
             return []

@@ -1,4 +1,4 @@
-"""From configurations to a recipe: one merge, or a stack of the merges of slices; several documents as named steps."""
+"""From configurations to a recipe: one merge, or a stack of the merges of slices; modules joined; documents as steps."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import yaml
 
 from scionwood.errors import RecipeError, nearest
 from scionwood.recipe.document import Located, parse_documents, unknown_keys
-from scionwood.recipe.mergekit.layout import Group, Layout, Model
+from scionwood.recipe.mergekit.layout import Group, Layout, Model, Module
 from scionwood.recipe.mergekit.methods import METHODS, Method
 from scionwood.recipe.mergekit.reference import placed, read_reference, said
 from scionwood.recipe.mergekit.settings import Level, rules_of
@@ -123,6 +123,10 @@ def _names(documents: Sequence[Located], problems: list[str]) -> list[str]:
     return found
 
 
+def _within(patterns: Sequence[str] | None) -> dict[str, list[str]]:
+    return {} if patterns is None else {"within": list(patterns)}
+
+
 _ARCS = {True: "column", False: "row"}
 
 
@@ -161,41 +165,55 @@ class _Configuration:
 
     def step(self) -> Located | None:
         """Return the step that the document is; None where something is wrong."""
-        groups = self.layout.groups()
-        if not groups:
+        modules = self.layout.modules()
+        if not modules:
             return None
+        groups = [group for module in modules for group in module.groups]
         self._check_alike(groups)
         if self.base is not None and self.base not in [model.reference for model in groups[0].models]:
             first = groups[0].models[0].reference
             why = f"config and tokenizer are those of {first}, of the first slice: the base is no source of it"
             self.notes.append(self.document.problem(why, key="base_model"))
-        merges = [self._merge(group) for group in groups]
-        for number, merge in enumerate(merges):
-            if number and self.method.method in DRAWING:  # layers of two slices have one name before they are stacked
-                merge["seed"] = self.settings.get("seed", 0) + number
+        merges = [[self._merge(group, module.within) for group in module.groups] for module in modules]
         if self.problems:
             return None
         if (template := self.vocabulary.chat_template) is not None:
-            merges[0]["chat_template"] = template
+            merges[0][0]["chat_template"] = template
+        made = [self._module(module, each) for module, each in zip(modules, merges, strict=True)]
+        if len(modules) == 1 and modules[0].patterns is None:
+            return made[0]
+        parts = [
+            placed(
+                {"model": step, **({} if module.patterns is None else {"tensors": list(module.patterns)})}, module.at
+            )
+            for module, step in zip(modules, made, strict=True)
+        ]
+        return placed({"verb": "join", "parts": parts}, self.document["modules"])
+
+    def _module(self, module: Module, merges: list[dict[str, Any]]) -> Located:
+        """The step that a module is, of the merges of its groups."""
+        for number, merge in enumerate(merges):
+            if number and self.method.method in DRAWING:  # layers of two slices have one name before they are stacked
+                merge["seed"] = self.settings.get("seed", 0) + number
         stored = {} if self.dtype is None else {"dtype": self.dtype}
-        if len(merges) == 1 and not self._is_cut(merges[0]):
-            return placed({**merges[0], **stored}, groups[0].at)
+        cut = [module.sliced and self._is_cut(merge) for merge in merges]
+        if cut == [False]:
+            return placed({**merges[0], **stored}, module.groups[0].at)
         # A slice between is not rounded; what it is stored as is said in the end.
         between = {} if self.dtype is None else {"dtype": "float32"}
         parts = [
-            merge["models"][0].value["parts"].value[0]
-            if self._is_cut(merge)
-            else placed({"model": {**merge, **between}}, group.at)
-            for merge, group in zip(merges, groups, strict=True)
+            merge["models"][0].value["parts"].value[0] if is_cut else placed({"model": {**merge, **between}}, group.at)
+            for merge, group, is_cut in zip(merges, module.groups, cut, strict=True)
         ]
-        return placed({"verb": "stack", "parts": parts, **stored}, self.document)
+        return placed({"verb": "stack", "parts": parts, **_within(module.within), **stored}, module.at)
 
     def _is_cut(self, merge: Mapping[str, Any]) -> bool:
         """Whether a merge of a slice is nothing but some layers of one model."""
-        changed = any(key in merge for key in ("options", "tokenizer", "chat_template"))
-        return self.layout.sliced and merge["method"] == "passthrough" and not changed
+        return merge["method"] == "passthrough" and not any(
+            key in merge for key in ("options", "tokenizer", "chat_template")
+        )
 
-    def _merge(self, group: Group) -> dict[str, Any]:
+    def _merge(self, group: Group, within: Sequence[str] | None) -> dict[str, Any]:
         """One merge, of whole models or of a slice of each."""
         method, base = self.method, None
         others = [model for model in group.models if model.reference != group.base]
@@ -225,17 +243,17 @@ class _Configuration:
         return {
             "verb": "merge",
             "method": method.method,
-            "models": [self._source(model) for model in others],
-            **({} if base is None else {"base": self._source(base)}),
+            "models": [self._source(model, within) for model in others],
+            **({} if base is None else {"base": self._source(base, within)}),
             **({"options": options} if options else {}),
             **self._tokenizer(group),
             **self.settings,
         }
 
-    def _source(self, model: Model) -> Located:
+    def _source(self, model: Model, within: Sequence[str] | None) -> Located:
         told: Any = model.reference.source(None if self.dtype is None else "float32")
         if model.layers is not None:
-            told = {"verb": "stack", "parts": [{"model": told, "layers": list(model.layers)}]}
+            told = {"verb": "stack", "parts": [{"model": told, "layers": list(model.layers)}], **_within(within)}
         return placed(told, model.at)
 
     def _options(self, group: Group, models: Sequence[Model]) -> dict[str, Located]:
@@ -287,15 +305,19 @@ class _Configuration:
         return {"tokenizer": placed(source, at), **self.vocabulary.keys}
 
     def _check_alike(self, groups: Sequence[Group]) -> None:
-        """What is found out from all models can be found out in every slice only if it has them all."""
+        """What is found out from all models can be found out in every slice and module only if it has them all."""
         if len({frozenset(model.reference for model in group.models) for group in groups}) == 1:
             return
         template = self.vocabulary.chat_template
         if self.vocabulary.source == "union":
-            why = "a union of tokenizers is made where models are merged, and the slices have different ones: name one"
+            why = (
+                "a union of tokenizers is made where models are merged, and here others are merged elsewhere: name one"
+            )
             self.problems.append(self.vocabulary.at.problem(why))
         if template is not None and template.value == "auto":
-            self.problems.append(template.problem("the slices have different models: name the template, not auto"))
+            self.problems.append(
+                template.problem("not all models are merged in one place: name the template, not auto")
+            )
 
     def _method(self) -> tuple[str, Method]:
         written = said(self.document, "merge_method")
