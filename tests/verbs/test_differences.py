@@ -1,6 +1,7 @@
 """Merges of models that differ: by a tensor, by a tied head, by rows of the embedding."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -58,7 +59,12 @@ def test_a_tied_head_is_the_embedding_where_another_model_has_one(tied_first):
 
 
 def test_embeddings_are_cut_to_the_rows_that_all_have():
-    made = merge([model(1.0, rows=6), model(3.0, rows=5)], differences="common")
+    said = (
+        "The models have vocabularies of 5, 6 rows: the first 5 are merged and the others left out, by number and not by "
+        "token; a tokenizer (--tokenizer union, or tokenizer_source: union in a file of mergekit) keeps them all."
+    )
+    with pytest.warns(UserWarning, match=f"^{re.escape(said)}$"):
+        made = merge([model(1.0, rows=6), model(3.0, rows=5)], differences="common")
     assert torch.equal(made["model.embed_tokens.weight"], torch.full((5, 2), 2.0))
     assert made.config is not None
     assert made.config["vocab_size"] == 5
@@ -67,7 +73,8 @@ def test_embeddings_are_cut_to_the_rows_that_all_have():
 
 
 def test_embeddings_are_cut_to_the_base_which_must_not_have_more():
-    made = merge([model(3.0, rows=6)], base=model(1.0, rows=5), method="task_arithmetic", differences="common")
+    with pytest.warns(UserWarning, match="vocabularies of 5, 6 rows"):
+        made = merge([model(3.0, rows=6)], base=model(1.0, rows=5), method="task_arithmetic", differences="common")
     assert made.tensors["lm_head.weight"].shape == (5, 2)
     with pytest.raises(MethodError, match=r"has less than the base's"):
         merge([model(3.0, rows=5)], base=model(1.0, rows=6), method="task_arithmetic", differences="common")

@@ -453,7 +453,7 @@ def test_the_command_merges_models_with_different_vocabularies(model, tmp_path, 
     asked = ["merge", "linear", f"{tmp_path}/first", f"{tmp_path}/second", "--out", f"{tmp_path}/out"]
     assert run(asked) == 0, capsys.readouterr().err
     # Of one size: what their rows stand for, the tensors do not say.
-    assert "1: 'b' and 'c'; --tokenizer union" in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "1: 'b' and 'c'; a tokenizer (--tokenizer union" in re.sub(r"\s+", " ", capsys.readouterr().err)
     model("third", words("a", "b", "c"))
     asked[3] = f"{tmp_path}/third"
     assert run([*asked, "--overwrite"]) == 2

@@ -15,9 +15,11 @@ from scionwood.verbs.adapter.apply import apart, with_head
 from scionwood.verbs.layers import find_layers
 from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 
-__all__ = ["Common", "in_common", "of_holders", "untied"]
+__all__ = ["BY_TOKENS", "Common", "in_common", "of_holders", "untied"]
 
 HEAD = "lm_head.weight"
+BY_TOKENS = "a tokenizer (--tokenizer union, or tokenizer_source: union in a file of mergekit)"
+"""What merges rows by the tokens that they stand for, as messages name it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +30,13 @@ class Common:
         models: the models, in order.
         base: the base.
         details: name of a tensor → what was done so that it fits, for the ledger.
+        warnings: what is lost by it.
     """
 
     models: tuple[Checkpoint, ...]
     base: Checkpoint | None
     details: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def in_common(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> Common:
@@ -62,6 +66,7 @@ def in_common(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> C
     if any(HEAD in model.tensors for model in everyone):
         everyone = [with_head(model) for model in everyone]
     cut: dict[int, dict[str, LazyTensor]] = {}
+    lost: dict[str, None] = {}
     for name in dict.fromkeys(name for model in everyone for name in vocabulary_tensors(model)):
         holders = {number: model.tensors[name] for number, model in enumerate(everyone) if name in model.tensors}
         shapes = [tensor.shape for tensor in holders.values()]
@@ -72,13 +77,18 @@ def in_common(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> C
             rows, _ = common_shape(shapes, own)
         except MethodError as error:
             raise MethodError(
-                f"{name}: {error.message}", problems=error.problems, hint="--tokenizer union gives all of them all rows"
+                f"{name}: {error.message}", problems=error.problems, hint=f"{BY_TOKENS} gives all of them all rows"
             ) from None
         for number, tensor in holders.items():
             cut.setdefault(number, {})[name] = _first_rows(tensor, rows)
         details[name] = f"the first {rows:,} rows, which all have"
+        sizes = ", ".join(str(size) for size in sorted({shape[0] for shape in shapes}))
+        lost[
+            f"The models have vocabularies of {sizes} rows: the first {rows} are merged and the others left out, "
+            f"by number and not by token; {BY_TOKENS} keeps them all."
+        ] = None
     everyone = [_with(model, cut[number]) if number in cut else model for number, model in enumerate(everyone)]
-    return Common(tuple(everyone[-len(models) :]), None if base is None else everyone[0], details)
+    return Common(tuple(everyone[-len(models) :]), None if base is None else everyone[0], details, tuple(lost))
 
 
 def untied(models: Sequence[Checkpoint], base: Checkpoint | None = None) -> Common:

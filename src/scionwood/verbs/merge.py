@@ -21,7 +21,7 @@ from scionwood.methods import registry
 from scionwood.methods.record import Record
 from scionwood.verbs.adapter import merge_adapters
 from scionwood.verbs.axes import named_axes
-from scionwood.verbs.differences import in_common, of_holders, untied
+from scionwood.verbs.differences import BY_TOKENS, in_common, of_holders, untied
 from scionwood.verbs.layers import find_layers
 from scionwood.verbs.tokenizer import (
     Aligned,
@@ -141,6 +141,8 @@ def merge(
         common = made_common(opened, origin)
         opened, origin = list(common.models), common.base
         details |= common.details
+        for lost in common.warnings:
+            warnings.warn(lost, stacklevel=2)
     everyone = [*([] if origin is None else [origin]), *opened]
     uses_base = record.space == "delta" or "base" in record.inputs
     _check_names(everyone, partial=differences == "common", with_base=uses_base and origin is not None)
@@ -258,7 +260,7 @@ def _warn_of_vocabularies(checkpoints: Sequence[Checkpoint], aligned: Aligned | 
         found = list(aligned.notes)
     else:
         differences = (difference(checkpoints[0], other) for other in checkpoints[1:])
-        found = [f"{told}; --tokenizer union aligns their rows" for told in differences if told is not None]
+        found = [f"{told}; {BY_TOKENS} aligns their rows" for told in differences if told is not None]
     for note in found:
         warnings.warn(f"Vocabularies: {note}.", stacklevel=3)
 
@@ -296,7 +298,7 @@ def _check_names(checkpoints: Sequence[Checkpoint], *, partial: bool, with_base:
         of_tokens = {name for checkpoint in checkpoints for name in vocabulary_tensors(checkpoint)}
         hint = "models that are merged must have the same tensors; select or grow makes one shape of another"
         if differing <= of_tokens:
-            hint = "their vocabularies differ: a tokenizer (--tokenizer union) gives every model a row for every token"
+            hint = f"their vocabularies differ: {BY_TOKENS} gives every model a row for every token"
         raise MatchError(
             f"The models cannot be merged with {first.source}: they differ in {len(problems)} tensors.",
             problems=[*problems[:20], *rest],

@@ -1,5 +1,6 @@
 """Configurations of mergekit, run by the command: the numbers that mergekit's own rules give, worked out by hand."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,9 +235,18 @@ parameters: {weight: 1}
     assert (made.config["num_layers"], made.config["num_decoder_layers"]) == (4, 3)
 
 
-def test_embeddings_of_unequal_rows_are_cut(merged, models):
+def test_embeddings_of_unequal_rows_are_cut_and_that_is_said_once(merged, models, capsys):
     llama(models / "C", 3, rows=9)
-    made = merged("{merge_method: linear, models: [{model: C}, {model: B}], parameters: {weight: 1}}")
+    made = merged("""
+merge_method: linear
+slices:
+  - sources: [{model: C, layer_range: [0, 2]}, {model: B, layer_range: [0, 2]}]
+  - sources: [{model: C, layer_range: [2, 4]}, {model: B, layer_range: [2, 4]}]
+parameters: {weight: 1}
+""")
+    said = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert said.count("warning: The models have vocabularies of 8, 9 rows: the first 8 are merged") == 1
+    assert "tokenizer_source: union in a file of mergekit) keeps them all." in said
     assert made.tensors[EMBED].shape == (8, 4)
     assert made.config is not None
     assert made.config["vocab_size"] == 8
