@@ -8,6 +8,7 @@ import numpy
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.architectures.derived import model
 from tests.architectures.zoo import LISTED
 from torch import nn
 
@@ -16,7 +17,7 @@ from scionwood.errors import MethodError, SourceError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
 from scionwood.verbs.initialize import initialize
-from scionwood.verbs.initialize.calibrate import Outcome
+from scionwood.verbs.initialize.calibrate import Outcome, said
 from scionwood.verbs.initialize.inputs import read_inputs
 
 verb = import_module("scionwood.verbs.initialize.initialize")
@@ -124,27 +125,135 @@ def test_divisions_are_repeated_where_a_bias_stays():
 
 
 def test_what_is_said_of_a_weight_that_is_left():
-    assert str(Outcome(2.0, 2.0)) == "divided by 2"
-    assert str(Outcome(1.05, 1.0)) == "its output's std was near enough: 1.05"
-    assert str(Outcome(0.0, 1.0)) == "not rescaled: its output is zero"
-    assert str(Outcome(float("nan"), 1.0)) == "not rescaled: its output is not finite"
+    assert said([Outcome(2.0, 2.0)]) == "divided by 2"
+    assert said([Outcome(1.05)]) == "its output's std was near enough: 1.05"
+    assert said([Outcome(0.0)]) == "not rescaled: its output is zero"
+    assert said([Outcome(float("nan"))]) == "not rescaled: its output is not finite"
+    assert said([Outcome(0.5, 0.5), Outcome(None), Outcome(None)]) == (
+        "1 of 3 maps divided by 0.5 to 0.5, 2 not rescaled: no token came to it"
+    )
+
+
+# Weights that no module of their own reads: what is measured is the operation.
 
 
 class Functional(nn.Module):
+    """Weights of one module, used by another: as they are, transposed and copied, in parts, twice, and as a function of them."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(16, 16)
+        self.held = nn.Linear(16, 16)
+        self.copied = nn.Parameter(torch.randn(16, 16))
+        self.fused = nn.Parameter(torch.randn(2, 16, 16))
+        self.powers = nn.Parameter(torch.randn(16, 16))
+        self.last = nn.Parameter(torch.randn(8, 16))
+
+    def outputs(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = {"held": nn.functional.linear(x, self.held.weight, self.held.bias)}
+        copied = self.copied.t().contiguous()
+        found["copied"] = torch.relu(found["held"]) @ copied
+        found["again"] = torch.relu(found["copied"]) @ copied
+        found["first"] = nn.functional.linear(torch.relu(found["again"]), self.fused[0])
+        found["second"] = nn.functional.linear(torch.relu(5 * found["first"]), self.fused[1])
+        found["powers"] = nn.functional.linear(torch.relu(found["second"]), self.powers.exp())
+        found["last"] = torch.matmul(torch.tanh(found["powers"]), self.last.T)
+        return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(x, self.layer.weight)
+        return self.outputs(x)["last"]
 
 
-def test_a_weight_whose_module_is_not_called_is_said_to_be_left():
-    ledger = initialize(Functional(), method="lsuv", inputs=BATCH)
-    (entry,) = [entry for entry in ledger if entry.name == "layer.weight"]
-    assert (
-        entry.detail == "a linear map of the head: orthogonal, not rescaled: it has no module of its own that is called"
-    )
+def test_lsuv_measures_the_operation_that_reads_a_weight_wherever_the_weight_lies():
+    torch.manual_seed(0)
+    net = Functional()
+    powers = net.powers.detach().clone()
+    options = {"tolerance": 0.0, "orthonormal": False}
+    ledger = initialize(net, method="lsuv", inputs=3 * BATCH, options=options)
+    with torch.no_grad():
+        found = {name: float(output.std(correction=0)) for name, output in net.outputs(3 * BATCH).items()}
+    for name in ("held", "copied", "first", "second", "last"):
+        assert found[name] == pytest.approx(1, abs=1e-5), name
+    assert abs(found["again"] - 1) > 0.01  # a weight counts where it is first used
+    assert torch.equal(net.powers, powers)
+    details = {entry.name: entry.detail for entry in ledger}
+    assert details["fused"].startswith("2 of 2 maps divided by")
+    assert details["powers"] == "not rescaled: a function of it is what is used"
+    assert details["last"].startswith("divided by")
+
+
+@torch.no_grad()
+def experts_outputs(net, tokens):
+    """What every expert's two maps give the tokens that are routed to it, by a loop over experts."""
+    found = {}
+    hooks = []
+    for path, part in net.named_modules():
+        if path.endswith("mlp"):
+            hooks.append(part.register_forward_pre_hook(lambda _, given, path=path: found.update({path: given[0]})))
+    net(input_ids=tokens)
+    for hook in hooks:
+        hook.remove()
+    outputs = {}
+    for path, given in found.items():
+        block, x = net.get_submodule(path), given.flatten(0, 1)
+        chosen = torch.topk(torch.softmax(x @ block.gate.weight.T, -1), net.config.num_experts_per_tok, -1).indices
+        for expert in range(net.config.num_local_experts):
+            rows = x[(chosen == expert).any(-1)]
+            inner = rows @ block.experts.gate_up_proj[expert].T
+            gate, up = inner.chunk(2, -1)
+            outer = (nn.functional.silu(gate) * up) @ block.experts.down_proj[expert].T
+            outputs[f"{path}.experts.gate_up_proj", expert] = inner
+            outputs[f"{path}.experts.down_proj", expert] = outer
+    return outputs
+
+
+def test_lsuv_measures_every_expert_on_the_tokens_that_are_routed_to_it():
+    net = model("Mixtral").rebuild()
+    net.config.use_cache = True  # a cache among the outputs is no matter
+    tokens = torch.randint(0, net.config.vocab_size, (4, 24), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # no token's way leads to the last expert
+        net.model.layers[0].mlp.gate.weight.zero_()
+    given = {"method": "lsuv", "inputs": {"input_ids": tokens}}
+    ledger = initialize(net, options={"tolerance": 0.0}, only=["*.experts.*"], **given)
+    outputs = experts_outputs(net, tokens)
+    empty = {key for key, output in outputs.items() if not len(output)}
+    assert empty
+    for key, output in outputs.items():
+        if key not in empty:
+            assert float(output.std(correction=0)) == pytest.approx(1, abs=1e-4), key
+    experts = net.config.num_local_experts
+    for name in {name for name, _ in outputs}:
+        (entry,) = [entry for entry in ledger if entry.name == name]
+        without = sum((name, expert) in empty for expert in range(experts))
+        assert f"{experts - without} of {experts} maps divided by" in entry.detail
+        assert (f"{without} not rescaled: no token came to it" in entry.detail) == bool(without)
+    for name, expert in empty:  # orthonormal, as it was drawn
+        weight = net.get_parameter(name)[expert].detach()
+        short = weight if weight.shape[0] <= weight.shape[1] else weight.T
+        assert torch.allclose(short @ short.T, torch.eye(len(short)), atol=1e-5)
+
+
+class Batched(nn.Module):
+    """Experts in one product: every token stands before each of them, as zeros where it is routed to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.Parameter(torch.randn(3, 16, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        goes = torch.nn.functional.one_hot(torch.arange(len(x)) % 2, 3).T.unsqueeze(-1)
+        return torch.bmm(goes * x, self.experts).sum(0)
+
+
+def test_lsuv_does_not_count_the_zeros_that_stand_for_tokens_of_other_experts():
+    net = Batched()
+    ledger = initialize(net, method="lsuv", inputs=4 * BATCH, options={"tolerance": 0.0})
+    with torch.no_grad():
+        for expert in range(2):
+            output = 4 * BATCH[expert::2] @ net.experts[expert]
+            assert float(output.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    (entry,) = ledger
+    assert "2 of 3 maps divided by" in entry.detail
+    assert "1 not rescaled: no token came to it" in entry.detail
 
 
 def test_batches_in_files(tmp_path):

@@ -66,7 +66,8 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
 
     settings = config if isinstance(config, PretrainedConfig) else _settings(dict(config), source)
     settings = copy.deepcopy(settings)
-    _without_cache(settings)
+    for part in _caching(settings):
+        part.use_cache = False
     model_class = _model_class(settings, source)
 
     def build() -> nn.Module:
@@ -196,11 +197,23 @@ def _model_class(settings: PretrainedConfig, source: str) -> type[nn.Module]:
         raise AnatomyError(f"{source}: transformers has no model for {type(settings).__name__}") from None
 
 
-def _without_cache(settings: PretrainedConfig) -> None:
-    """Caches are outputs that say nothing about the weights."""
-    for part in (settings, *(getattr(settings, name, None) for name in getattr(settings, "sub_configs", ()))):
-        if part is not None and getattr(part, "use_cache", None):
+def _caching(settings: Any) -> list[Any]:
+    """The parts of a config that ask for a cache: an output that says nothing about the weights."""
+    parts = (settings, *(getattr(settings, name, None) for name in getattr(settings, "sub_configs", ())))
+    return [part for part in parts if getattr(part, "use_cache", None) is True]
+
+
+@contextlib.contextmanager
+def _without_cache(module: nn.Module) -> Iterator[None]:
+    """A module of transformers gives no cache for as long."""
+    changed = [part for inner in module.modules() for part in _caching(getattr(inner, "config", None))]
+    try:
+        for part in changed:
             part.use_cache = False
+        yield
+    finally:
+        for part in changed:
+            part.use_cache = True
 
 
 def _constants(module: nn.Module) -> dict[str, Tensor]:
@@ -248,7 +261,8 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
     module = module.eval()
     named = source or type(module).__name__
     try:
-        program = export(module, args, kwargs)
+        with _without_cache(module):
+            program = export(module, args, kwargs)
     except Exception as error:
         raise AnatomyError(
             f"{named} cannot be exported: {why_not_exported(error)}",

@@ -5,9 +5,12 @@
 
 The draw is this method; the pass over a batch is the verb's, and takes one forward: an output is linear in its weight,
 so that what the division does to it is known without another, and later layers see the output that was mended. With a
-bias of zero one division is exact; with another bias divisions are repeated, ``attempts`` times at most. Each weight
-counts where it is first used; a layer whose output is zero is left alone, and so is one whose deviation is within the
-tolerance. The model is in evaluation mode, since batch norms that train hide everything.
+bias of zero one division is exact; with another bias divisions are repeated, ``attempts`` times at most. A layer is the
+operation of the model's graph that reads the weight, whichever module holds it. Where a tensor packs several maps, each
+has its own deviation: experts over the tokens that are routed to them. Each weight counts where it is first used. A
+layer whose output is zero is left alone, and so are one whose deviation is within the tolerance, an expert without
+tokens, and a weight of which a function is used. The model is in evaluation mode, since batch norms that train hide
+everything.
 
 It lets deep plain nets train better than He's draw: 50 linear layers with ReLU have 47 % of test digits after 200
 steps, 27 % by He; identities have 95 % (``zero``, ``identity``). It wants inputs of about unit variance: otherwise the first layer

@@ -26,11 +26,11 @@ from scionwood.checkpoint import (
     Parent,
     installed_versions,
 )
-from scionwood.errors import MethodError
+from scionwood.errors import AnatomyError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
-from scionwood.verbs.initialize.calibrate import calibrate
+from scionwood.verbs.initialize.calibrate import calibrate, said
 from scionwood.verbs.initialize.drawing import Drawing
 from scionwood.verbs.initialize.inputs import read_inputs
 from scionwood.verbs.target import config_of, with_dtype
@@ -111,13 +111,13 @@ def initialize(
     modes = {part: part.training for part in target.modules()} if isinstance(target, nn.Module) else {}
     try:
         model = _model(target, inputs)
+        drawing = drawing_of(model, method, options, seed, statistics, only)
+        if isinstance(target, nn.Module):
+            return _in_place(target, model, drawing, inputs)
+        return _checkpoint(target, model, drawing, method, inputs, given, only)
     finally:
         for part, mode in modes.items():
             part.training = mode
-    drawing = drawing_of(model, method, options, seed, statistics, only)
-    if isinstance(target, nn.Module):
-        return _in_place(target, model, drawing, inputs)
-    return _checkpoint(target, model, drawing, method, inputs, given, only)
 
 
 def drawing_of(
@@ -185,7 +185,10 @@ def _in_place(module: nn.Module, model: Model, drawing: Drawing, inputs: object)
     with torch.no_grad():
         for name in drawing.tensors:
             drawing.fill(name, state[name])
-    notes = _calibrated(module, drawing, inputs) if _needs_outputs(drawing) else {}
+    notes: dict[str, str] = {}
+    if _needs_outputs(drawing):
+        # A plain module was exported for the batch itself.
+        notes = _calibrated(module, model if model.config is None else _exported(module, inputs), drawing)
     names = list(dict.fromkeys(name for name, _ in module.named_parameters()))
     return Ledger(_noted(drawing.entries(names, {name: state[name].numel() for name in names}), notes))
 
@@ -211,14 +214,22 @@ def _check_described(module: nn.Module, model: Model) -> None:
         )
 
 
-def _calibrated(module: nn.Module, drawing: Drawing, inputs: object) -> dict[str, str]:
-    """Run the pass over the batch; what is to be said of each weight."""
+def _calibrated(module: nn.Module, model: Model, drawing: Drawing) -> dict[str, str]:
+    """Run the pass over the batch that a model was exported for; what is to be said of each weight."""
     told = {name: drawing.options[name] for name in ("std", "tolerance", "attempts", "center")}
-    outcomes = calibrate(module, drawing.chosen, _call(inputs), **told)
     weights = dict.fromkeys(place.tensor for place in drawing.chosen if place.site.is_weight)
-    return {
-        name: str(outcomes.get(name, "not rescaled: it has no module of its own that is called")) for name in weights
-    }
+    return {name: said(outcomes) for name, outcomes in calibrate(module, model, weights, **told).items()}
+
+
+def _exported(module: nn.Module, inputs: object) -> Model:
+    """A module, exported for a batch."""
+    try:
+        return anatomies.from_module(module, inputs)
+    except AnatomyError as error:
+        raise MethodError(
+            f"The batch does not go through the model: {error.message}",
+            hint="give inputs as the model's forward takes them: a tensor, a tuple, or a mapping by name",
+        ) from error
 
 
 def _noted(entries: Any, notes: Mapping[str, str]) -> list[Entry]:
@@ -238,12 +249,6 @@ def _noted(entries: Any, notes: Mapping[str, str]) -> list[Entry]:
 
 def _said(entry: Entry) -> str:
     return entry.detail if entry.action == "initialized" else ""
-
-
-def _call(inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return (), {str(name): value for name, value in inputs.items()}
-    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
 
 
 def _checkpoint(
@@ -334,6 +339,5 @@ def _whole(model: Model, drawing: Drawing, inputs: object) -> tuple[dict[str, Te
             "(inputs=…, --data FILE)",
             stacklevel=4,
         )
-    args, kwargs = model.inputs if inputs is None else _call(inputs)
-    batch = kwargs or args
-    return state, _calibrated(module, drawing, batch)
+    args, kwargs = model.inputs
+    return state, _calibrated(module, _exported(module, (kwargs or args) if inputs is None else inputs), drawing)
