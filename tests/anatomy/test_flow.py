@@ -153,3 +153,23 @@ def test_a_projected_stream_is_residual_and_two_towers_are_not():
     assert branch["short.weight"] is None
     assert branch["left.weight"] is None
     assert branch["right.weight"] is None
+
+
+class Packed(nn.Module):
+    """Maps that lie in one tensor, used one by one, as (out, in) and as (in, out)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.zeros(2, 5, 4)), nn.Parameter(torch.zeros(2, 5, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = [torch.relu(nn.functional.linear(x, weight)) for weight in self.first]
+        return inner[0] @ self.second[0] + inner[1] @ self.second[1]
+
+
+def test_maps_packed_in_one_tensor_are_stacked_when_they_are_used_one_by_one():
+    found = flow(from_module(Packed(), torch.zeros(2, 4))).uses
+    assert [(own.tensor, own.stacked, own.transposed) for own in found] == [
+        ("first", True, False),
+        ("second", True, True),
+    ]

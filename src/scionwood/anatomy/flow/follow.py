@@ -281,8 +281,9 @@ class Follower:
         assert isinstance(weight, fx.Node)
         if not self.states[weight].parameter:
             return self._contract(node, given, weight)
-        transposed = self.states[weight].order == (1, 0)
-        return self._weigh(node, weight, given, "linear", bias, transposed=transposed)
+        order = self.states[weight].order
+        transposed = order is not None and order[0] > order[-1]
+        return self._weigh(node, weight, given, "linear", bias, transposed=transposed, stacked=_stacked(order))
 
     def _addmm(self, node: fx.Node) -> State:
         bias, given, weight = node.args[:3]
@@ -290,7 +291,9 @@ class Follower:
         assert isinstance(weight, fx.Node)
         if not self.states[weight].parameter:
             return self._contract(node, given, weight)
-        return self._weigh(node, weight, given, "linear", bias, transposed=self.states[weight].order == (0, 1))
+        order = self.states[weight].order
+        transposed = order is not None and order[0] < order[-1]
+        return self._weigh(node, weight, given, "linear", bias, transposed=transposed, stacked=_stacked(order))
 
     def _matmul(self, node: fx.Node) -> State:
         left, right = node.args[0], node.args[1]
@@ -298,14 +301,14 @@ class Follower:
         assert isinstance(right, fx.Node)
         if self.states[right].parameter and not self.states[left].parameter:
             order = self.states[right].order
-            stacked = order is not None and len(order) == 3
             transposed = order is not None and order[-2:] == tuple(sorted(order[-2:]))
-            return self._weigh(node, right, left, "linear", None, transposed=transposed, stacked=stacked)
+            return self._weigh(node, right, left, "linear", None, transposed=transposed, stacked=_stacked(order))
         if self.states[left].parameter and not self.states[right].parameter:
             order = self.states[left].order
             transposed = order is not None and order[-2:] != tuple(sorted(order[-2:]))
-            stacked = order is not None and len(order) == 3
-            return self._weigh(node, left, right, "linear", None, transposed=transposed, stacked=stacked, writes=-2)
+            return self._weigh(
+                node, left, right, "linear", None, transposed=transposed, stacked=_stacked(order), writes=-2
+            )
         return self._contract(node, left, right)
 
     def _grouped(self, node: fx.Node) -> State:
@@ -449,6 +452,11 @@ _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
 
 _TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
 """x times this function of x: the activation function that it is a part of."""
+
+
+def _stacked(order: tuple[int, ...] | None) -> bool:
+    """Whether a map is one of several that a tensor packs, or is all of them."""
+    return order is not None and (len(order) == 3 or (len(order) == 2 and 0 not in order))
 
 
 def _alike(module: torch.nn.Module, path: str) -> bool:

@@ -15,7 +15,11 @@ __all__ = ["moved", "permuted"]
 def permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] | None:
     """Which dimension of a parameter stands where after a view; nothing, where a view does more than permute."""
     name = operation(node)
-    if order is None or name in CASTS:
+    if (
+        order is None
+        or name in CASTS
+        or (node.target is operator.getitem and shape_of(node.all_input_nodes[0]) is None)
+    ):
         return order
     if len(order) != len(shape_of(node.all_input_nodes[0]) or ()):
         return None  # dimensions of size one were added before
@@ -29,6 +33,10 @@ def permuted(node: fx.Node, order: tuple[int, ...] | None) -> tuple[int, ...] | 
         swapped = list(order)
         swapped[first], swapped[second] = swapped[second], swapped[first]
         return tuple(swapped)
+    if (
+        name in ("select", "unbind") and len(order) == 3 and node.args[1:2] in ((), (0,))
+    ):  # one of the maps that a tensor packs
+        return order[1:]
     if name == "permute":
         return tuple(order[dim] for dim in node.args[1])  # type: ignore[union-attr, index]
     # Dimensions of size one come and go: a depthwise kernel without its one input is put back as it was.
