@@ -194,8 +194,10 @@ REFUSED = [
     ({"set": {"num_hidden_layers": 1}}, MatchError, "scionwood select"),
     ({"set": {"num_attention_heads": 12}}, MatchError, "unless it is set, too (head_dim)"),
     ({"set": {"vocab_size": 120}}, MatchError, "scionwood vocabulary"),
-    ({"set": {"hidden_size": 96}}, MethodError, "layers.0.self_attn.qk_dim: 4 to 8: it is positional"),
-    ({"set": {"hidden_size": 96}}, MethodError, "give the target more heads instead"),
+    ({"set": {"hidden_size": 96}}, MethodError, "layers.0.self_attn.qk_dim: 4 to 8: a constant (a rotary frequency"),
+    ({"set": {"hidden_size": 96}}, MethodError, "the method copy_pad puts the old indices where their constants are"),
+    ({"set": {"head_dim": 12}, "method": "copy_pad"}, MethodError, "qk_dim: 4 to 6: it is positional, and cannot grow"),
+    ({"set": {"head_dim": 12}, "method": "copy_pad"}, MethodError, "not all of the source's occur in the target"),
     (
         {"set": {"hidden_size": 60, "head_dim": 8}},
         MethodError,
@@ -220,15 +222,61 @@ def test_bad_requests(small: scionwood.Checkpoint, how: dict[str, Any], kind: ty
     assert text in "\n".join([caught.value.message, *caught.value.problems, caught.value.hint or ""])
 
 
-def test_heads_with_slopes_stay_as_many_and_may_be_wider() -> None:
+MPT = LISTED["MPT"]
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "pad"),
+    [
+        ("Llama", {"head_dim": 16}, "rms"),
+        ("Llama", {"head_dim": 24}, "rms"),
+        ("Llama", {"hidden_size": 96}, "rms"),
+        ("Qwen3", {"head_dim": 20}, "rms"),  # with norms along the width of a head
+        ("GPT-NeoX", {"hidden_size": 96}, "mean"),  # rotary on a part of the width
+        ("DeepSeek-V3", {"qk_rope_head_dim": 16}, "rms"),  # beside a part without, and one key for all heads
+        ("MPT", {"d_model": 96, "n_heads": 12}, "mean"),
+        ("MPT", {"d_model": 64, "n_heads": 8}, "mean"),
+        ("Falcon (ALiBi)", {"hidden_size": 96, "num_attention_heads": 12}, "mean"),
+    ],
+)
+def test_padding_puts_old_indices_where_their_constants_are(family: str, sizes: dict[str, int], pad: str) -> None:
+    made = grown(LISTED[family], sizes, method="copy_pad", options={"pad": pad}, eps=0.0)
+    assert made.reasons == []
+    assert made.difference < 1e-5
+
+
+def test_rotary_pairs_stand_at_every_second_place_and_the_new_ones_are_zero(small: scionwood.Checkpoint) -> None:
+    name = "model.layers.0.self_attn.k_proj.weight"
+    grown = scionwood.grow(small, set={"head_dim": 16}, method="copy_pad")
+    mine, old = grown[name].view(3, 2, 8, 48), small[name].view(3, 2, 4, 48)
+    assert torch.allclose(mine[:, :, ::2], old * 2**0.25)
+    assert not bool(mine[:, :, 1::2].any())
+    back = scionwood.select(
+        scionwood.grow(small, set={"head_dim": 16}, method="masked"), like=LLAMA, method="consecutive"
+    )
+    assert torch.allclose(back[name], small[name] * 2**0.25)
+    assert torch.equal(back["model.layers.0.self_attn.v_proj.weight"], small["model.layers.0.self_attn.v_proj.weight"])
+
+
+def test_heads_stand_where_their_slopes_are() -> None:
+    """Six slopes are 2^-2, -4, -6, -8, -1, -3; twelve are 2^-1 to -8, and four between them."""
+    module, _ = random_source(MPT)
+    source = stored(module, MPT)
+    name = "transformer.blocks.0.attn.out_proj.weight"
+    made = scionwood.grow(source, set={"d_model": 96, "n_heads": 12}, method="copy_pad", options={"pad": "mean"})
+    mine, old = made[name][:48].view(48, 12, 8), source[name].view(48, 6, 8)
+    assert torch.equal(mine[:, [1, 3, 5, 7, 0, 2]], old)
+    assert not bool(mine[:, [4, 6, 8, 9, 10, 11]].any())
+
+
+def test_heads_with_slopes_are_not_copied_and_may_be_wider() -> None:
     module, _ = random_source(LISTED["BLOOM"])
     source = stored(module, LISTED["BLOOM"])
-    with pytest.raises(MethodError, match="h.0.self_attention.heads: 6 to 12: it is positional") as caught:
+    with pytest.raises(
+        MethodError, match="h.0.self_attention.heads: 6 to 12: a constant .* a copy would have"
+    ) as caught:
         scionwood.grow(source, set={"hidden_size": 96, "n_head": 12})
-    assert (
-        caught.value.hint
-        == "every head has a constant of its own (a slope): give the target as many heads, and wider ones"
-    )
+    assert "copy_pad" in (caught.value.hint or "")
     made = grown(LISTED["BLOOM"], {"hidden_size": 96})
     assert made.claims
     assert made.difference < 1e-5

@@ -30,7 +30,7 @@ class Axis:
         parts: for a concatenation, the dimensions laid end to end, in order; else nothing.
         paired: it is contracted between two activations (queries with keys): duplicating it changes the scale of the result.
         tags: what operations saw it as: ``heads``, ``score``, ``value``, ``vocab`` …
-        profiles: for a positional axis, how the constants that make it so vary along it: matrices of one row per index.
+        profiles: for an axis that is positional because of constants alone, how they vary along it: matrices of one row per index.
     """
 
     name: str

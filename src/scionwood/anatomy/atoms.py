@@ -33,8 +33,9 @@ __all__ = [
     "unify",
 ]
 
-PINS = ("coarse", "kernel", "part", "positional", "input", "output")
-"""Why an atom is not free, strongest first: an atom with several pins shows the first."""
+PINS = ("coarse", "kernel", "part", "positional", "constants", "input", "output")
+"""Why an atom is not free, strongest first: an atom with several pins shows the first. ``constants`` is positional for no other
+reason than the constants in its profiles."""
 
 Dim: TypeAlias = "tuple[Atom, ...]"
 

@@ -91,7 +91,8 @@ def _roles(found: Trace, ties: dict[str, str]) -> Roles:
 
 
 def _kind(atom: Atom) -> str:
-    return next((reason for reason in PINS if reason in atom.pins), "free")
+    found = next((reason for reason in PINS if reason in atom.pins), "free")
+    return "positional" if found == "constants" else found
 
 
 def _describe(
@@ -120,7 +121,7 @@ def _describe(
             None,
             paired=atom in paired,
             tags=frozenset(atom.tags),
-            profiles=tuple(atom.profiles),
+            profiles=() if "positional" in atom.pins else tuple(atom.profiles),
         )
         for atom in places
     }

@@ -30,7 +30,7 @@ def dims_of(data: Tensor) -> list[Dim]:
     """Dimensions of known numbers: free where nothing varies, else positional, with the numbers as the profile.
 
     >>> [sorted(atom.pins) for dim in dims_of(torch.tensor([[1.0, 2.0], [1.0, 2.0]])) for atom in dim]
-    [[], ['positional']]
+    [[], ['constants']]
     """
     dims: list[Dim] = []
     for place, size in enumerate(data.shape):
@@ -38,8 +38,9 @@ def dims_of(data: Tensor) -> list[Dim]:
         if size < 2 or bool((rows == rows[:1]).all()):
             dims.append(expand((Atom(size),)))
             continue
-        dim = expand((Atom(size, "positional"),))
-        if rows.numel() <= LARGEST_PROFILE and not rows.is_complex():
+        profiled = rows.numel() <= LARGEST_PROFILE and not rows.is_complex()
+        dim = expand((Atom(size, "constants" if profiled else "positional"),))
+        if profiled:
             imprint(dim, rows.double())
         dims.append(dim)
     return dims

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scionwood.anatomy import AxisMap
 from scionwood.anatomy.anatomy import Dimension
+from scionwood.anatomy.constants import standing
 from scionwood.anatomy.match import Match
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.record import Record
@@ -215,7 +216,7 @@ class Choices:
             self._note(run, "the first: each keeps its meaning")
             return torch.arange(m)
         if kind == "positional" and becomes is not None:
-            found = _same_constants(source.profiles, self.match.target.axes[becomes].profiles)
+            found = standing(self.match.target.axes[becomes].profiles, source.profiles)
             if found is not None:
                 step = n // m if n % m == 0 and torch.equal(found, torch.arange(m) * (n // m)) else None
                 which = f"every {_ordinal(step)} index" if step else f"indices {found.tolist()[:8]}"
@@ -226,20 +227,6 @@ class Choices:
             problems=_why_not(kind, n, m, has_constants=bool(source.profiles)),
             hint=None if kind != "kernel" else "the method bignas takes the centre of a larger kernel",
         )
-
-
-def _same_constants(source: tuple[Tensor, ...], target: tuple[Tensor, ...]) -> Tensor | None:
-    """For every target index, the source index along which all constants are the same; nothing, if one has none."""
-    pairs = [(a, b) for a, b in zip(source, target, strict=False) if a.shape[1] == b.shape[1]]
-    if not pairs or len(source) != len(target):
-        return None
-    mine = torch.cat([b for _, b in pairs], dim=1)
-    theirs = torch.cat([a for a, _ in pairs], dim=1)
-    distance = torch.cdist(mine, theirs, p=float("inf"), compute_mode="donot_use_mm_for_euclid_dist")
-    nearest = distance.argmin(dim=1)
-    tolerance = 1e-5 * max(1.0, float(theirs.abs().max()))
-    exact = bool((distance.gather(1, nearest[:, None]) <= tolerance).all()) and bool((nearest.diff() > 0).all())
-    return nearest if exact else None
 
 
 def _why_not(kind: str, n: int, m: int, *, has_constants: bool) -> list[str]:

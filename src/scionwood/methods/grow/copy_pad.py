@@ -2,7 +2,9 @@
 
 W' = [[W, P12], [P21, P22]]. A stream that several blocks share gets new channels that nobody writes (P21 = P22 = 0), so
 that whatever reads them (P12, drawn) reads nothing; within a block it is the other way round: the new rows are drawn, and
-what reads them is zero. One of the two is always drawn, since zeros on both sides would get no gradient.
+what reads them is zero. One of the two is drawn, since zeros on both sides get no gradient; but where queries meet keys,
+both are zero, and new places wait for weights from elsewhere. Where a constant tells indices apart (rotary frequencies, slopes
+of heads), the old weights stand where their constants are in the target, not in the corner.
 
 A norm along the stream counts the new channels, too. ``pad`` says what is done about it:
 
@@ -52,5 +54,5 @@ def copy_pad(
         writing = "mean" if pad == "mean" else "zero"
         return Growth(index, writing=writing, reading="drawn", std=std, rescales=pad != "zero")
     if place == "score":
-        return Growth(index, writing="zero", reading="zero", std=std)
+        return Growth(index, writing="zero", reading="zero", std=std, rescales=pad != "zero")
     return Growth(index, writing="drawn", reading="zero", std=std)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -60,6 +60,28 @@ class Growth:
     def pads(self) -> bool:
         """Whether some index is new."""
         return bool((self.index < 0).any())
+
+    def standing(self, where: Tensor) -> "Growth":
+        """The same with the source's indices at given places, where constants tell indices apart.
+
+        >>> Growth(torch.tensor([0, 1, -1, -1])).standing(torch.tensor([0, 2])).index.tolist()
+        [0, -1, 1, -1]
+
+        Args:
+            where: the place of every index of the source in the target.
+
+        Raises:
+            MethodError: it copies indices, and no copy would have its own constant.
+        """
+        source, target = len(where), len(self.index)
+        if int((self.index >= 0).sum()) != source:
+            raise MethodError(
+                f"{source} to {target}: a constant (a rotary frequency, a head's slope) tells its indices apart, and a copy would have another",
+                hint="the method copy_pad puts the old indices where their constants are, and the new ones add nothing",
+            )
+        index = torch.full((target,), -1)
+        index[where] = torch.arange(source)
+        return replace(self, index=index)
 
 
 def grow(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from scionwood.anatomy import AxisMap
-from scionwood.anatomy.anatomy import Dimension
+from scionwood.anatomy.anatomy import Axis, Dimension
+from scionwood.anatomy.constants import standing
 from scionwood.anatomy.depth import block_of
 from scionwood.anatomy.match import Match
 from scionwood.errors import MatchError, MethodError
@@ -153,9 +154,11 @@ class Growths:
             return "score"
         tensors = self._places.get(name, ())
         blocks = {block_of(tensor, self.match.target.depth) for tensor in tensors}
-        if len(blocks) > 1 or any(tensor in self.norms for tensor in tensors):
+        if any(tensor in self.norms for tensor in tensors):
             return "stream"
-        return "heads" if "heads" in axis.tags else "inner"
+        if "heads" in axis.tags:
+            return "heads"  # constants of heads that all blocks share make one axis of them
+        return "stream" if len(blocks) > 1 else "inner"
 
     def _occurrences(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -176,12 +179,15 @@ class Growths:
         if not self.counts(name):
             index = torch.cat([torch.arange(source), torch.full((axis.size - source,), -1)])
             return Growth(index, writing="drawn", reading="drawn")  # the old keep their meaning, the new begin
+        where = None
         if axis.kind not in ("free", "output"):
-            raise MethodError(
-                f"{source} to {axis.size}: it is {axis.kind}, and cannot grow",
-                hint=_why_not(axis.kind, has_constants=bool(axis.profiles), heads="heads" in axis.tags),
-            )
-        return grow(
+            old = self.match.source.axes[theirs] if theirs is not None else None
+            where = None if old is None else standing(old.profiles, axis.profiles)
+            if where is None:
+                raise MethodError(
+                    f"{source} to {axis.size}: it is {axis.kind}, and cannot grow", hint=_why_not(old, axis)
+                )
+        given = grow(
             self.method,
             source,
             axis.size,
@@ -190,6 +196,7 @@ class Growths:
             kind=axis.kind,
             place=self.place(name),
         )
+        return given if where is None else given.standing(where)
 
     # Dimensions.
 
@@ -311,14 +318,18 @@ def _follows(along: Along) -> Tensor:
     return torch.zeros(along.map.target, dtype=torch.bool) if along.following is None else along.following
 
 
-def _why_not(kind: str, *, has_constants: bool, heads: bool) -> str:
-    if kind == "positional" and has_constants and heads:
-        return "every head has a constant of its own (a slope): give the target as many heads, and wider ones"
-    if kind == "positional" and has_constants:
-        return (
-            "a constant (rotary frequencies, slopes) varies along it: keep the width of a head "
-            "and give the target more heads instead (num_attention_heads, num_key_value_heads)"
+def _why_not(source: Axis | None, target: Axis) -> str:
+    """Why an axis that is not free cannot grow, and what can instead."""
+    if target.kind == "positional" and source is not None and source.profiles and target.profiles:
+        heads = "heads" in target.tags
+        constants = "slopes of its heads" if heads else "rotary frequencies"
+        instead = (
+            "give the target as many heads, and wider ones, or a number of heads whose slopes include the source's (twice as many)"
+            if heads
+            else "keep the width of a head and give the target more heads instead (num_attention_heads, num_key_value_heads), "
+            "or a head whose frequencies include the source's (twice as wide, of the same base and scaling)"
         )
-    if kind == "coarse":
+        return f"a constant varies along it ({constants}), and not all of the source's occur in the target: {instead}"
+    if target.kind == "coarse":
         return "nothing is known of its indices: give the target the source's size"
     return "what its indices mean depends on how many there are: give the target the source's size"
