@@ -47,8 +47,8 @@ def command(
     text
         A file of text that the new tokenizer is for, for methods that learn from it; may be repeated.
     vectors
-        A file of word vectors (word2vec's text format), or two: of the old language and of the new. Methods that need
-        vectors train small ones on --text unless given.
+        A file of word vectors, or two: of the old language and of the new; as word2vec (text or binary), GloVe or fastText
+        (.vec, .bin) write them, gzip'd or not. Methods that need vectors train small ones on --text unless given.
     option
         An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them.
     special

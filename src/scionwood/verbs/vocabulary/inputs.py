@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,11 @@ from scionwood.methods.vocabulary.glove import glove
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
 from scionwood.verbs.vocabulary.tokens import Tokens, overlap_of, pieces_of
+from scionwood.verbs.vocabulary.vectors import Vectors
 
-__all__ = ["Inputs", "read_text", "read_vectors"]
+__all__ = ["Inputs", "read_text"]
+
+Made = TypeVar("Made")
 
 WIDTH = 100
 """Of vectors that are trained on the text: FOCUS's 100 dimensions, not TokAlign's 300, which small texts cannot fill."""
@@ -36,7 +39,7 @@ class Inputs:
         source: the model's own tokenizer.
         target: the new one.
         text: documents of the new language or domain; methods that need none go without.
-        vectors: word → vector, one space for both tokenizers; or two spaces, the source's and the target's.
+        vectors: of words, one space for both tokenizers; or two spaces, the source's and the target's.
         seed: of everything random.
         named: purpose → new special token, where the tokenizer does not say.
         given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``.
@@ -48,7 +51,7 @@ class Inputs:
         target: Tokens,
         *,
         text: Sequence[str] = (),
-        vectors: Sequence[Mapping[str, Tensor]] = (),
+        vectors: Sequence[Vectors] = (),
         seed: int = 0,
         named: Mapping[str, str] | None = None,
         given: Mapping[str, Any] | None = None,
@@ -60,6 +63,7 @@ class Inputs:
         self.seed = seed
         self.named = named
         self.given = dict(given or {})
+        self._made: dict[Hashable, Any] = {}
 
     def hand(self, method: Callable[..., Any], table: Tensor, role: str, tables: Sequence[Tensor]) -> dict[str, Any]:
         """Return what a method asks for, by name.
@@ -81,9 +85,9 @@ class Inputs:
             "counts_of_tokens": lambda: self.counts,
             "source_vectors": lambda: self.source_vectors(record),
             "target_vectors": lambda: self.target_vectors(record),
-            "word_vectors": lambda: self.words[1],
-            "source_words": lambda: self._words_of(self.source, self.words[0]),
-            "target_words": lambda: self._words_of(self.target, self.words[0]),
+            "word_vectors": lambda: self.words.matrix,
+            "source_words": lambda: self._words_of(self.source, self.words),
+            "target_words": lambda: self._words_of(self.target, self.words),
         }
         handed = {}
         missing = []
@@ -158,66 +162,81 @@ class Inputs:
     def source_vectors(self, record: Record) -> Tensor:
         """Of the source's tokens: of words, or for TokAlign of the text cut by the source's tokenizer."""
         if not self.spaces and record.name == "vocabulary.tokalign":
-            return self._trained("source", self._source_text, self.source.size)
-        words, vectors = self._space(0)
-        return mean_of_words(self._words_of(self.source, words), vectors)
+            return self._kept("source trained", lambda: self._glove("source", self._source_text, self.source.size))
+        return self._of_tokens(record, self.source, 0)
 
     def target_vectors(self, record: Record) -> Tensor:
         """Of the target's tokens: of words, or of the text cut by the target's tokenizer where that is enough."""
         if not self.spaces and record.name in ("vocabulary.tokalign", "vocabulary.focus"):
-            return self._trained("target", self.text, self.target.size)
-        words, vectors = self._space(-1)
-        return mean_of_words(self._words_of(self.target, words), vectors)
-
-    def _space(self, place: int) -> tuple[dict[str, int], Tensor]:
-        if not self.spaces:
-            return self.words
-        space = self.spaces[place]
-        return {word: number for number, word in enumerate(space)}, torch.stack(list(space.values()))
+            return self._kept("target trained", lambda: self._glove("target", self.text, self.target.size))
+        return self._of_tokens(record, self.target, -1)
 
     @cached_property
-    def words(self) -> tuple[dict[str, int], Tensor]:
+    def words(self) -> Vectors:
         """Words and their vectors: those given, or trained on the text's words."""
         if self.spaces:
-            return self._space(0)
+            return self.spaces[0]
         found: dict[str, int] = {}
         documents = [
             torch.tensor([found.setdefault(word, len(found)) for word in _WORD.findall(each)], dtype=torch.long)
             for each in self._need_text()
         ]
-        return found, self._glove("words", documents, len(found))
+        return Vectors(found, self._glove("words", documents, len(found)))
 
-    def _trained(self, side: str, text: Sequence[Tensor], size: int) -> Tensor:
-        key = f"_{side}_trained"
-        if key not in self.__dict__:
-            self.__dict__[key] = self._glove(side, text, size)
-        return self.__dict__[key]
+    def _of_tokens(self, record: Record, tokens: Tokens, place: int) -> Tensor:
+        """Vectors of tokens: the means of their words; by n-grams, where vectors have them, of the tokens' own text.
+
+        WECHSEL officially takes the latter for all tokens, the other methods here for those that no word holds.
+        """
+        space = self.spaces[place] if self.spaces else self.words
+        own_text = space.ngrams is not None and record.name == "vocabulary.wechsel"
+
+        def make() -> Tensor:
+            made = torch.zeros(tokens.size, space.rows.shape[1])
+            if not own_text:
+                made = mean_of_words(self._words_of(tokens, space), space.matrix)
+            if space.ngrams is not None:
+                texts = {number: text for number, text in tokens.texts.items() if not bool(made[number].any())}
+                made[list(texts)] = space.of(list(texts.values()))
+            return made
+
+        return self._kept(("tokens", id(tokens), id(space), own_text), make)
+
+    def _kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What was made for one table or method before, and is the same for the next."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def _glove(self, name: str, text: Sequence[Tensor], size: int) -> Tensor:
         generator = generator_for(self.seed, "glove", name)
         return glove(text, size, generator, dim=WIDTH, min_count=MIN_COUNT)
 
-    def _words_of(self, tokens: Tokens, words: Mapping[str, int]) -> list[Tensor]:
+    def _words_of(self, tokens: Tokens, space: Vectors) -> list[Tensor]:
         """For each token the words whose spelling, with and without a space before it, it is a part of."""
-        found: list[dict[int, None]] = [{} for _ in range(tokens.size)]
-        listed = list(words)
-        for before in ("", " "):
-            encoded = tokens.plain.encode_batch([before + word for word in listed], add_special_tokens=False)
-            for number, each in enumerate(encoded):
-                for token in each.ids:
-                    found[token][number] = None
-        return [torch.tensor(list(each), dtype=torch.long) for each in found]
+
+        def make() -> list[Tensor]:
+            found: list[dict[int, None]] = [{} for _ in range(tokens.size)]
+            listed = list(space.words)
+            for before in ("", " "):
+                encoded = tokens.plain.encode_batch([before + word for word in listed], add_special_tokens=False)
+                for number, each in enumerate(encoded):
+                    for token in each.ids:
+                        found[token][number] = None
+            return [torch.tensor(list(each), dtype=torch.long) for each in found]
+
+        return self._kept(("words", id(tokens), id(space)), make)
 
     def _spelled_alike(self) -> tuple[Tensor, Tensor]:
         """A dictionary for want of one: the words that both spaces have."""
         first, second = self.spaces
-        shared = [word for word in first if word in second]
+        shared = [word for word in first.words if word in second.words]
         if not shared:
             raise MethodError(
                 "The two files of vectors have no word in common, so that nothing turns the one space into the other.",
                 hint="give inputs={'dictionary': (source vectors, target vectors)} from Python",
             )
-        return torch.stack([first[word] for word in shared]), torch.stack([second[word] for word in shared])
+        return first.of(shared), second.of(shared)
 
 
 def read_text(files: Sequence[str | Path]) -> list[str]:
@@ -244,36 +263,3 @@ def read_text(files: Sequence[str | Path]) -> list[str]:
     if problems:
         raise SourceError("The text cannot be read.", problems=problems)
     return documents
-
-
-def read_vectors(file: str | Path) -> dict[str, Tensor]:
-    """Return word → vector from a file as word2vec, GloVe and fastText write it: a word and its numbers, a line each.
-
-    Raises:
-        SourceError: the file cannot be read, or is not of that form; it names the line.
-    """
-    found: dict[str, Tensor] = {}
-    width = 0
-    try:
-        with Path(file).expanduser().open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                word, *values = line.rstrip("\n").rstrip(" ").split(" ")
-                if number == 1 and len(values) == 1:
-                    continue  # how many words and numbers there are
-                try:
-                    vector = torch.tensor([float(value) for value in values])
-                except ValueError:
-                    raise SourceError(
-                        f"{file}, line {number}: after the word stand other things than numbers"
-                    ) from None
-                width = width or len(vector)
-                if len(vector) != width or not width:
-                    raise SourceError(f"{file}, line {number}: {len(vector)} numbers, {width} before")
-                found.setdefault(word, vector)
-    except OSError as error:
-        raise SourceError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{file} is no UTF-8 text: byte {error.start}.") from None
-    if not found:
-        raise SourceError(f"{file} holds no vectors.")
-    return found

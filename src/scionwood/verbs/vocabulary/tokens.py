@@ -108,6 +108,19 @@ class Tokens:
                 found[number] = _from_metaspace(token)
         return found
 
+    @cached_property
+    def texts(self) -> dict[int, str]:
+        """Id → its text without spaces about it; none where nothing is left, or where it is a part of a letter."""
+        found: dict[int, str] = {}
+        for number, spelled in self.spelled.items():
+            try:
+                text = spelled.decode().strip()
+            except UnicodeDecodeError:
+                continue
+            if text:
+                found[number] = text
+        return found
+
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, without special ones at its ends."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids

@@ -29,10 +29,11 @@ from scionwood.errors import MatchError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Rows
-from scionwood.verbs.vocabulary.inputs import Inputs, read_text, read_vectors
+from scionwood.verbs.vocabulary.inputs import Inputs, read_text
 from scionwood.verbs.vocabulary.settings import settle
 from scionwood.verbs.vocabulary.tables import Table, as_stored, tables_of
 from scionwood.verbs.vocabulary.tokens import Tokens, read_tokens, tokens_beside
+from scionwood.verbs.vocabulary.vectors import read_vectors
 
 __all__ = ["Setting", "setting_of", "vocabulary"]
 
@@ -60,8 +61,9 @@ def vocabulary(
         tokenizer: the new one: a folder, a ``tokenizer.json``, a model with one, or a hub id.
         method: a method of the family vocabulary; ``scionwood methods vocabulary`` lists them.
         text: files of text that the new tokenizer is for, for methods that learn from it.
-        vectors: a file of word vectors in the text format of word2vec, or two: of the source's language and of the
-            target's. Without, methods that need vectors train small ones on the text.
+        vectors: a file of word vectors, as word2vec (text or binary), GloVe or fastText write it, gzip'd or not; or
+            two: of the source's language and of the target's. Without, methods that need vectors train small ones on
+            the text.
         options: the method's own options.
         seed: of everything random.
         pad_to_multiple_of: rows are added up to a multiple of it, the mean of the others.

@@ -1,0 +1,155 @@
+"""Files of word vectors: text, binary, fastText's model, compressed or not, and what is none of these."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of
+from tests.vocabulary.made import fasttext_model
+
+from scionwood.errors import SourceError
+from scionwood.methods.record import Record
+from scionwood.methods.vocabulary.ofa import ofa
+from scionwood.methods.vocabulary.wechsel import wechsel
+from scionwood.verbs.vocabulary.vectors import Ngrams, read_vectors
+from scionwood.verbs.vocabulary.vocabulary import setting_of
+
+WORDS = ["the", "größe", "日本", "</s>"]
+ROWS = np.random.default_rng(0).standard_normal((4, 3)).astype("<f4")
+BUCKETS = 50
+GRAMS = np.random.default_rng(1).standard_normal((BUCKETS, 3)).astype("<f4")
+
+
+def text(header=True):
+    lines = [f"{len(WORDS)} 3"] if header else []
+    return "\n".join([*lines, *(f"{w} {' '.join(map(str, r.tolist()))}" for w, r in zip(WORDS, ROWS))]).encode() + b"\n"
+
+
+def binary(end=b"\n"):
+    return b"4 3\n" + b"".join(w.encode() + b" " + row.tobytes() + end for w, row in zip(WORDS, ROWS))
+
+
+def fasttext(**changes):
+    sizes = {"dim": 3, "buckets": BUCKETS, "shortest": 2, "longest": 3, **changes}
+    words = [word.encode() for word in WORDS]
+    return fasttext_model(words, np.concatenate([ROWS, GRAMS[: sizes["buckets"]]]), **sizes)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Reads bytes under a name that tells nothing."""
+
+    def reading(some):
+        (tmp_path / "vectors").write_bytes(some)
+        return read_vectors(tmp_path / "vectors")
+
+    return reading
+
+
+def slow_vector(word):
+    """As fastText's dictionary has it, letter by letter."""
+    ids = [WORDS.index(word)] if word in WORDS else []
+    around = f"<{word}>" if word != "</s>" else ""
+    for start in range(len(around)):
+        for stop in range(start + 2, min(start + 3, len(around)) + 1):
+            hashed = 2166136261
+            for byte in around[start:stop].encode():
+                hashed = (hashed ^ (byte if byte < 128 else byte + 0xFFFFFF00)) * 16777619 % 2**32
+            ids.append(len(WORDS) + hashed % BUCKETS)
+    rows = np.concatenate([ROWS, GRAMS])[ids]
+    return torch.from_numpy(rows.mean(0)) if ids else torch.zeros(3)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    "some", [text(), text(header=False), binary(), binary(b"")], ids=["text", "no-counts", "binary", "binary-unbroken"]
+)
+def test_words_and_numbers_are_those_of_the_file(read, some, packed):
+    found = read(gzip.compress(some) if packed else some)
+    assert list(found.words) == WORDS
+    assert torch.equal(found.matrix, torch.from_numpy(ROWS))
+    assert torch.equal(found.of(["日本", "unseen"]), torch.stack([torch.from_numpy(ROWS[2]), torch.zeros(3)]))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_fasttext_gives_every_text_the_mean_of_its_rows(read, packed):
+    found = read(gzip.compress(fasttext()) if packed else fasttext())
+    asked = [*WORDS, "unseen", "größer", "日本語", "🙂", "a b", "a", ""]
+    torch.testing.assert_close(found.of(asked), torch.stack([slow_vector(each) for each in asked]))
+    assert torch.equal(found.matrix, found.of(WORDS))
+
+
+def test_one_letter_counts_where_it_is_no_edge():
+    owner, _ = Ngrams(1, 1, 100).of(["ab", "", "é"])
+    assert owner.tolist() == [0, 0, 2]
+
+
+def test_fasttext_without_ngrams_and_with_labels(read):
+    found = read(fasttext(longest=0, shortest=0, buckets=0, labels=[b"__label__x"]))
+    assert list(found.words) == WORDS
+    assert torch.equal(found.matrix, torch.from_numpy(ROWS))
+    old = read(fasttext(version=11, model=3))  # supervised models of that version had none, whatever they say
+    assert torch.equal(old.matrix, torch.from_numpy(ROWS))
+
+
+def test_a_word_that_stands_there_twice_has_its_first_vector(read):
+    found = read(b"a 1 2\nb 3 4\na 5 6\n")
+    assert found.words == {"a": 0, "b": 1}
+    assert found.matrix.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    twice = b"".join(w + b" " + struct.pack("<2f", *v) for w, v in ((b"a", (1, 2)), (b"b", (3, 4)), (b"a", (5, 6))))
+    assert read(b"3 2\n" + twice).matrix.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("some", "message"),
+    [
+        (b"", "holds no vectors"),
+        (b"a 1 2\nb 3\n", "line 2: 1 numbers, 2 before"),
+        (b"a 1 2\nb 3 x\n", "line 2: after the word stand other things than numbers"),
+        (b"2 2\na 1 2\nb 3 x\n", "line 3: after the word stand other things than numbers"),
+        (b"a 1 2\n\xff 3 4\n", "line 2, is no UTF-8 text: byte 0"),
+        (b"3 2\na 1 2\nb 3 4\n", "is cut short: it says 3 words, and holds 2"),
+        (text()[:-30], "line 5: "),
+        (binary()[:40], "is cut short: it says 4 words of 3 numbers"),
+        (binary()[:-20], "ends within word 3 of 4"),
+        (binary(b"")[:-1], "ends within word 4 of 4"),
+        (binary() + b"more", "goes on after its 4 words"),
+        (fasttext()[:30], "ends within its head"),
+        (fasttext()[:100], "ends within word 1 of 4"),
+        (fasttext()[:-400], "ends within its vectors"),
+        (fasttext()[:-1], "ends within what it predicts with"),
+        (fasttext(version=99), "fastText's version 99; 11 and 12 are known"),
+        (fasttext(quantised=True), "is a quantised model of fastText"),
+        (fasttext(longest=3, dim=4), "does not hold together|ends within"),
+        (gzip.compress(text())[:-9], "is compressed by gzip, and damaged or cut short"),
+        (gzip.compress(fasttext())[:-20], "is compressed by gzip, and damaged or cut short"),
+    ],
+)
+def test_what_cannot_be_read_is_told(read, some, message):
+    with pytest.raises(SourceError, match=message):
+        read(some)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(SourceError, match=r"none\.vec cannot be read: No such file"):
+        read_vectors(tmp_path / "none.vec")
+
+
+def test_tokens_have_vectors_of_their_own_text_where_ngrams_are_known(kept, tmp_path):
+    """WECHSEL of all of them; the others of those that no word of the file holds."""
+    folder = model_of("Llama", tmp_path / "m", kept(byte_level, PROSE, 600), 600)
+    (tmp_path / "v.bin").write_bytes(fasttext())
+    (tmp_path / "v.txt").write_bytes(text())
+    by_grams = setting_of(folder, kept(byte_level, CODE, 700), vectors=[tmp_path / "v.bin"]).inputs
+    by_words = setting_of(folder, kept(byte_level, CODE, 700), vectors=[tmp_path / "v.txt"]).inputs
+    tokens = by_grams.target
+    the = tokens.vocabulary.ids["Ġthe"]
+    unknown = next(n for n, text in tokens.texts.items() if len(text) > 5 and text not in WORDS)
+    for method in (wechsel, ofa):
+        made = by_grams.target_vectors(Record.of(method))
+        torch.testing.assert_close(made[unknown], slow_vector(tokens.texts[unknown]))
+        torch.testing.assert_close(made[the], slow_vector("the"))
+        assert not bool(by_words.target_vectors(Record.of(method))[unknown].any())
+        assert not bool(made[sorted(tokens.special_ids)].any())
