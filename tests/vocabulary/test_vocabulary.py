@@ -252,6 +252,43 @@ def test_the_reports_loss_is_that_of_the_model(llama, kept, texts):
     assert found.before == pytest.approx(lost / math.log(2) / size, rel=0.02)
 
 
+@pytest.mark.parametrize(("name", "maker"), [("T5", unigram), ("Bert", word_piece)])
+def test_encoders_with_and_without_a_decoder_have_a_loss_too(kept, texts, tmp_path, name, maker):
+    """The second half of each piece from the first; every seventh token from the others: by the model's own loss."""
+    import math
+
+    from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+    folder = model_of(name, tmp_path / "m", kept(maker, PROSE, 600), 600)
+    setting = setting_of(folder, kept(maker, PROSE, 600), text=[texts / "prose.txt"])
+    found = report(setting, ["overlap_copy", "random"])
+    assert found.loss == {"T5": "prefix", "Bert": "masked"}[name]
+    assert found.lines[0].bits == pytest.approx(found.before, rel=1e-5)
+    model = (AutoModelForSeq2SeqLM if name == "T5" else AutoModelForMaskedLM).from_pretrained(folder)
+    lost = size = 0
+    for ids in torch.tensor(setting.source.ids((texts / "prose.txt").read_text())[:4096]).split(128):
+        half, given, labels = (len(ids) + 1) // 2, ids.clone(), torch.full_like(ids, -100)
+        labels[::7], given[::7] = ids[::7], setting.source.special.get("mask", 0)
+        given, labels = (ids[:half], ids[half:]) if name == "T5" else (given, labels)
+        wanted = labels[labels != -100]
+        with torch.no_grad():
+            lost += float(model(input_ids=given[None], labels=labels[None]).loss) * len(wanted)
+        size += sum(len(setting.source.spelled.get(number, b"")) or 1 for number in wanted.tolist())
+    assert found.before == pytest.approx(lost / math.log(2) / size, rel=1e-4)
+
+
+def test_a_loss_that_cannot_be_measured_says_what_is_missing(kept, texts, tmp_path):
+    folder = model_of("Bert", tmp_path / "m", kept(word_piece, PROSE, 600), 600)
+    make = lambda **named: report(  # noqa: E731
+        setting_of(folder, kept(unigram, PROSE, 500), text=[texts / "prose.txt"], special=named), ["mean"]
+    )
+    found = make()
+    assert found.before is not None
+    assert (found.lines[0].bits, found.lines[0].note[:8]) == (None, "no loss:")
+    assert "--special mask=TOKEN" in found.lines[0].note
+    assert make(mask="<unk>").lines[0].bits is not None
+
+
 # Refusals.
 
 

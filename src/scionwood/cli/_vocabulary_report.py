@@ -7,6 +7,13 @@ if TYPE_CHECKING:
 
 __all__ = ["print_report"]
 
+SHOWN = {
+    "causal": "causal: each token from those before it",
+    "masked": "masked: every seventh token from the others",
+    "prefix": "prefix: the second half of each piece from the first, which the encoder reads",
+    None: "the model predicts no tokens",
+}
+
 
 def print_report(
     source: str,
@@ -36,7 +43,7 @@ def print_report(
             f"{found.shared:,} of {found.tokens:,} tokens are in both vocabularies",
             f"tokens a word      {found.fertility[0]:.3f} before, {found.fertility[1]:.3f} after",
             f"bytes a token      {found.bytes_per_token[0]:.3f} before, {found.bytes_per_token[1]:.3f} after",
-            f"bits a byte        {_shown(found.before)} before, with the model's own tokenizer",
+            f"bits a byte        {_shown(found.before)} before, with the model's own tokenizer; {SHOWN[found.loss]}",
             "",
         ]
     )
@@ -49,11 +56,12 @@ def _print_methods(found: "Report") -> None:
 
     from scionwood.cli._terminal import print_renderable
 
-    table = Table("method", "copied", "mixed", "made", "drawn", "bits a byte after", "", box=None, pad_edge=False)
+    after = "bits a byte after" + (f" ({found.loss})" if found.loss else "")
+    table = Table("method", "copied", "mixed", "made", "drawn", after, "", box=None, pad_edge=False)
     lines = sorted(found.lines, key=lambda line: (line.bits is None, line.bits or 0.0, bool(line.note)))
     for line in lines:
         counts = [f"{line.counts[status]:,}" if line.counts else "" for status in ("copied", "mixed", "made", "drawn")]
-        table.add_row(line.method, *counts, _shown(line.bits) if not line.note else "", line.note)
+        table.add_row(line.method, *counts, _shown(line.bits), line.note)
     print_renderable(table)
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from scionwood import anatomy as anatomies
 from scionwood.anatomy.layout import layout_on_disk
-from scionwood.checkpoint import Checkpoint
 from scionwood.errors import MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Status
-from scionwood.verbs.vocabulary.tokens import Tokens
+from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
+from scionwood.verbs.vocabulary.settings import Numbers
+from scionwood.verbs.vocabulary.tokens import Tokens, purposes_of
 from scionwood.verbs.vocabulary.vocabulary import Setting
 
 __all__ = ["Line", "Report", "report"]
@@ -30,9 +32,6 @@ BUDGET = 4096
 LENGTH = 128
 """Of the pieces that the text is cut into for that."""
 
-EVERY = 7
-"""Every so manieth token is masked for models that fill in masks: about the 15 % that they are trained with."""
-
 
 @dataclass(frozen=True)
 class Line:
@@ -42,7 +41,7 @@ class Line:
         method: its name.
         counts: how many rows were copied, mixed, made and drawn.
         bits: per byte of text that the model begins with; nothing for a model that predicts no tokens.
-        note: why the method could not be asked, where it could not.
+        note: why the method could not be asked, where it could not; or why there is no loss, though the model has one.
     """
 
     method: str
@@ -60,6 +59,7 @@ class Report:
         shared: how many of them the source has, too.
         fertility: tokens a word, by the source's tokenizer and by the target's.
         bytes_per_token: of the text, likewise.
+        loss: what the model predicts, by which it is measured; nothing for a model that predicts no tokens.
         before: bits per byte of the model as it is, with its own tokenizer.
         lines: the methods.
     """
@@ -68,6 +68,7 @@ class Report:
     shared: int
     fertility: tuple[float, float]
     bytes_per_token: tuple[float, float]
+    loss: Objective | None
     before: float | None
     lines: tuple[Line, ...]
 
@@ -86,9 +87,9 @@ def report(setting: Setting, methods: Sequence[str] = ()) -> Report:
     if not documents:
         raise MethodError("A report measures on a text, and has none.", hint="give --report FILE")
     names = list(methods) or [entry.name.partition(".")[2] for entry in registry.listing("vocabulary")]
-    model = _Model(setting.checkpoint)
+    model = _Model(setting)
     text = "\n\n".join(documents)
-    before = model.bits(model.state(setting.checkpoint, {}), setting.source, text)
+    before = model.before(text)
     lines = []
     for name in names:
         function = registry.load(name, family="vocabulary")
@@ -102,13 +103,13 @@ def report(setting: Setting, methods: Sequence[str] = ()) -> Report:
             continue
         tables = {key: rows.apply(setting.tables[key].read(setting.source.size)) for key, rows in made.items()}
         first = next(iter(made.values()))
-        state = model.state(setting.checkpoint, tables)
-        lines.append(Line(name, first.counts, model.bits(state, setting.target, text, setting.target.size)))
+        lines.append(Line(name, first.counts, model.after(tables, text), model.lacking))
     return Report(
         tokens=setting.target.size,
         shared=int((setting.inputs.overlap >= 0).sum()),
         fertility=(_fertility(setting.source, text), _fertility(setting.target, text)),
         bytes_per_token=(_bytes_per_token(setting.source, text), _bytes_per_token(setting.target, text)),
+        loss=model.objective,
         before=before,
         lines=tuple(lines),
     )
@@ -126,18 +127,18 @@ class _Model:
     """A model that is run with one vocabulary after another.
 
     Args:
-        checkpoint: its weights and its config.
+        setting: the model and both tokenizers.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        config = dict(checkpoint.config or {})
-        self.config = config
-        self.built = anatomies.from_config(config, checkpoint.source)
+    def __init__(self, setting: Setting) -> None:
+        checkpoint = setting.checkpoint
+        self.setting = setting
+        self.config = dict(checkpoint.config or {})
+        self.built = anatomies.from_config(self.config, checkpoint.source)
         self.layout = layout_on_disk(self.built, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
-        name = next(iter(config.get("architectures") or [type(self.built.module).__name__]))
-        self.kind = "causal" if "CausalLM" in name or "LMHead" in name else "masked" if "MaskedLM" in name else None
+        self.objective: Objective | None = objective_of(self.built.module)
 
-    def state(self, checkpoint: Checkpoint, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def state(self, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The module's tensors, with some stored ones in other rows."""
         shapes = self.built.module.state_dict(keep_vars=True)
         found: dict[str, Tensor] = {}
@@ -151,25 +152,61 @@ class _Model:
                 continue
             whole = found.setdefault(slot.tensor, torch.empty(shapes[slot.tensor].shape))
             box = tuple(slice(start, start + size) for start, size in zip(slot.start, slot.size, strict=True))
-            whole[box] = slot.unfold(checkpoint.tensors[slot.name].read()).to(whole.dtype)
+            whole[box] = slot.unfold(self.setting.checkpoint.tensors[slot.name].read()).to(whole.dtype)
         return found
 
-    def bits(self, state: Mapping[str, Tensor], tokens: Tokens, text: str, size: int | None = None) -> float | None:
-        """Bits per byte of the text's beginning; nothing where the model predicts no tokens."""
-        if self.kind is None:
+    def before(self, text: str) -> float | None:
+        """Bits per byte with the model's own tokenizer."""
+        return self._bits(self.config, self.state({}), self.setting.source, self._own_token, text)
+
+    def after(self, tables: Mapping[str, Tensor], text: str) -> float | None:
+        """Bits per byte with the new one, and with these rows."""
+        config = _resized(self.config, self.setting.target.size)
+        return self._bits(config, self.state(tables), self.setting.target, self._new_token, text)
+
+    @cached_property
+    def lacking(self) -> str:
+        """Why there is no loss under the new tokenizer, where there is none though the model predicts tokens."""
+        if self.objective in (None, "causal") or self._new_token is not None:
+            return ""
+        purpose = "mask" if self.objective == "masked" else "bos"
+        return f"no loss: nothing says which of the new tokens serves as {purpose} (--special {purpose}=TOKEN)"
+
+    @cached_property
+    def _own_token(self) -> int | None:
+        """The token that the objective needs: the mask, or what a decoder begins with."""
+        if self.objective == "masked":
+            return self.setting.source.special.get("mask")
+        config = self.built.module.config
+        named = (getattr(config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad"))
+        return next((number for number in named if isinstance(number, int)), None)
+
+    @cached_property
+    def _new_token(self) -> int | None:
+        """The same among the new tokens."""
+        source, target, named = self.setting.source, self.setting.target, self.setting.inputs.named
+        if self.objective == "masked":
+            return purposes_of(target, named).get("mask")
+        numbers = Numbers(source, target, named)
+        moved = numbers.moved({"decoder_start_token_id": self._own_token}, 0)["decoder_start_token_id"]
+        return None if numbers.problems else moved
+
+    def _bits(
+        self, config: Mapping[str, object], state: Mapping[str, Tensor], tokens: Tokens, needed: int | None, text: str
+    ) -> float | None:
+        """Bits per byte of the text's beginning; nothing where the model predicts no tokens, or lacks what it needs to."""
+        if self.objective is None or (needed is None and self.objective != "causal"):
             return None
-        config = self.config if size is None else _resized(self.config, size)
         module = anatomies.from_config(config, "the model").rebuild().eval()
         held = module.state_dict(keep_vars=True)
+        lost, predicted = 0.0, 0
         with torch.no_grad():
             for name, tensor in state.items():
                 held[name].copy_(tensor)
-            pieces = list(_pieces(tokens, text))
-            mask = tokens.special.get("mask")
-            if self.kind == "masked" and mask is None:
-                return None
-            lost = sum(_loss(module, ids, mask if self.kind == "masked" else None) for ids in pieces)
-        predicted = sum(_predicted(tokens, ids, masked=self.kind == "masked") for ids in pieces)
+            for ids in _pieces(tokens, text, _most_positions(module)):
+                lost += float(text_loss(module, ids[None], self.objective, mask=needed, start=needed))
+                told = ids[places_predicted(self.objective, len(ids))]
+                predicted += sum(len(tokens.spelled.get(number, b"")) or 1 for number in told.tolist())
         return lost / math.log(2) / max(1, predicted)
 
 
@@ -181,25 +218,14 @@ def _resized(config: Mapping[str, object], size: int) -> dict[str, object]:
     return {**changed, **({"vocab_size": size} if "vocab_size" in config else {}), "pad_token_id": None}
 
 
-def _pieces(tokens: Tokens, text: str) -> Iterator[Tensor]:
+def _most_positions(module: nn.Module) -> int:
+    """How long a piece the model can read, at most ``LENGTH``; two fewer than it says, as some families count from 2."""
+    told = getattr(module.config, "max_position_embeddings", None)
+    return min(LENGTH, max(2, told - 2)) if isinstance(told, int) else LENGTH
+
+
+def _pieces(tokens: Tokens, text: str, length: int) -> Iterator[Tensor]:
     ids = torch.tensor(tokens.ids(text)[:BUDGET])
-    for piece in ids.split(LENGTH):
+    for piece in ids.split(length):
         if len(piece) > 1:
             yield piece
-
-
-def _loss(module: nn.Module, ids: Tensor, mask: int | None) -> float:
-    """The sum over predicted tokens of -log p, in nats."""
-    given = ids.clone()
-    if mask is not None:
-        given[::EVERY] = mask
-    logits = module(input_ids=given[None]).logits[0].float()
-    if mask is not None:
-        return float(nn.functional.cross_entropy(logits[::EVERY], ids[::EVERY], reduction="sum"))
-    return float(nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="sum"))
-
-
-def _predicted(tokens: Tokens, ids: Tensor, *, masked: bool) -> int:
-    """How many bytes of text the predicted tokens are."""
-    chosen = ids[::EVERY] if masked else ids[1:]
-    return sum(len(tokens.spelled.get(number, b"")) or 1 for number in chosen.tolist())

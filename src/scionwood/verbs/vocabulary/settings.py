@@ -16,7 +16,7 @@ from scionwood.verbs.tokenizer.union import tokenizer_files
 from scionwood.verbs.tokenizer.vocabulary import SETTINGS, TOKENIZER, document, is_tokenizer_file
 from scionwood.verbs.vocabulary.tokens import INSTEAD, Tokens, overlap_of, purposes_of
 
-__all__ = ["Settled", "settle"]
+__all__ = ["Numbers", "Settled", "settle"]
 
 _DECODER_START = "decoder_start"
 
@@ -49,7 +49,7 @@ def settle(
     Raises:
         MatchError: tokens that the model's config names have no counterpart; all of them.
     """
-    numbers = _Numbers(source, target, named)
+    numbers = Numbers(source, target, named)
     config = None if checkpoint.config is None else numbers.moved(checkpoint.config, rows)
     generation = document(checkpoint, GENERATION)
     generated = {}
@@ -85,7 +85,7 @@ def _settings(target: Tokens, named: Mapping[str, str] | None) -> dict[str, Any]
     }
 
 
-class _Numbers:
+class Numbers:
     """The numbers of tokens in configs, moved from one vocabulary to another.
 
     Args:
