@@ -104,6 +104,14 @@ def test_univariate_draws_have_each_dimension_s_deviation_and_no_covariance():
     assert abs(float(torch.corrcoef(rows[:, :2].T)[0, 1])) < 0.03
 
 
+def test_overlap_copy_is_univariate_at_a_scale_of_one():
+    overlap = torch.tensor([3, -1, 0, -1, -1])
+    copied, drawn = overlap_copy(TABLE, overlap, seeded()), univariate(TABLE, overlap, seeded(), scale=1.0)
+    assert torch.equal(copied.apply(TABLE), drawn.apply(TABLE))
+    assert torch.equal(copied.status, drawn.status)
+    assert not torch.equal(drawn.apply(TABLE), univariate(TABLE, overlap, seeded(), scale=0.5).apply(TABLE))
+
+
 def test_random_draws_are_about_zero_whatever_the_table():
     rows = random(TABLE + 100, NEW, seeded(), std=0.5).apply(TABLE)
     assert abs(float(rows.mean())) < 0.02

@@ -15,7 +15,8 @@ The contract with the verb, which knows tokenizers, corpora and tensors, while a
      OFA: cosine neighbours) or in two (TokAlign); rows of zeros where a token has none;
    * ``counts_of_tokens``: how often each target token occurs in the text; LongTensor (Vt,);
    * ``text``: the token ids of the text by the target's tokenizer, one LongTensor after another;
-   * ``generator``: a ``torch.Generator`` keyed by the seed and the method, so that all tables get the same mixture;
+   * ``generator``: a ``torch.Generator`` keyed by the seed alone, so that all tables get the same mixture, and methods that
+     draw alike the same rows;
    * ``special``: whether each target token is a special one; BoolTensor (Vt,). WECHSEL copies these alone;
    * ``anchors``: which shared tokens may be mixed from; BoolTensor (Vt,). FOCUS, where a tokenizer was extended;
    * ``dictionary``: vectors of words of one meaning, (n, k) of the source's space and (n, k) of the target's, by which

@@ -2,17 +2,18 @@
 
     shared token: its own row        other: N(mean, std) of the source's rows, dimension by dimension
 
-It is what every better method must beat. It hurts in proportion to how much text the tokens are that were drawn.
+It is what every better method must beat. It hurts in proportion to how much text the tokens are that were drawn. It is
+``univariate`` at a scale of 1, to the number; the papers that call it by this name compare with no other scale.
 """
 
 import torch
 from torch import Tensor
 
 from scionwood.methods.record import method
-from scionwood.methods.vocabulary.making import with_mixtures
 from scionwood.methods.vocabulary.rows import Rows
+from scionwood.methods.vocabulary.univariate import univariate
 
-__all__ = ["nothing_mixed", "overlap_copy"]
+__all__ = ["overlap_copy"]
 
 
 @method(unit="axis", resizes=("input", "output"), laws={"copies", "equivariant"}, paper="2305.14481")
@@ -28,9 +29,4 @@ def overlap_copy(table: Tensor, overlap: Tensor, generator: torch.Generator) -> 
         overlap: for each target token the source token with the same text, or -1.
         generator: to draw from.
     """
-    return with_mixtures(table, overlap, *nothing_mixed(), generator)
-
-
-def nothing_mixed() -> tuple[Tensor, Tensor, Tensor]:
-    """No tokens that are mixed, of no source tokens, with no weights."""
-    return torch.empty(0, dtype=torch.long), torch.empty((0, 1), dtype=torch.long), torch.empty(0, 1)
+    return univariate(table, overlap, generator)

@@ -107,8 +107,8 @@ def of_mixtures(indices: Tensor, weights: Tensor, status: Tensor | None = None) 
     return Rows(indices=indices, weights=weights, status=told)
 
 
-def drawn_rows(table: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return rows drawn from N(mean, std) of the table's rows, dimension by dimension: the common last resort.
+def drawn_rows(table: Tensor, count: int, generator: torch.Generator, *, scale: float = 1.0) -> Tensor:
+    """Return rows drawn from N(mean, (scale std)^2) of the table's rows, dimension by dimension: the common last resort.
 
     >>> drawn_rows(torch.ones(5, 2), 3, torch.Generator().manual_seed(0))
     tensor([[1., 1.],
@@ -119,8 +119,9 @@ def drawn_rows(table: Tensor, count: int, generator: torch.Generator) -> Tensor:
         table: the rows of the source's tokens, (Vs, d).
         count: how many.
         generator: to draw from.
+        scale: of the deviations.
     """
     exact = table.double()
     deviation = exact.std(0, correction=0) if len(exact) else exact.new_zeros(table.shape[1])
     noise = torch.randn((count, table.shape[1]), generator=generator, dtype=torch.float64)
-    return (exact.mean(0) + deviation * noise).float()
+    return (exact.mean(0) + scale * deviation * noise).float()

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_rows
-from scionwood.methods.vocabulary.rows import DRAWN, Rows
+from scionwood.methods.vocabulary.rows import DRAWN, Rows, drawn_rows
 
 __all__ = ["univariate"]
 
 
-@method(unit="axis", resizes=("input", "output"), laws={"copies"}, paper="2407.05841")
+@method(unit="axis", resizes=("input", "output"), laws={"copies", "equivariant"}, paper="2407.05841")
 def univariate(
     table: Tensor,
     overlap: Tensor,
@@ -25,6 +25,10 @@ def univariate(
 ) -> Rows:
     """Return copies of what is shared, and draws.
 
+    >>> rows = univariate(torch.ones(3, 2), torch.tensor([2, -1]), torch.Generator())
+    >>> rows.counts["copied"], rows.counts["drawn"]
+    (1, 1)
+
     Args:
         table: the rows of the source's tokens.
         overlap: for each target token the source token with the same text, or -1.
@@ -32,7 +36,5 @@ def univariate(
         scale: of the deviations.
     """
     new = torch.nonzero(overlap < 0).flatten()
-    exact = table.double()
-    noise = torch.randn((len(new), table.shape[1]), generator=generator, dtype=torch.float64)
-    rows = exact.mean(0) + scale * exact.std(0, correction=0) * noise
-    return with_rows(table, overlap, new, rows.float(), generator, status=DRAWN)
+    rows = drawn_rows(table, len(new), generator, scale=scale)
+    return with_rows(table, overlap, new, rows, generator, status=DRAWN)

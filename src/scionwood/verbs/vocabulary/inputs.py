@@ -76,8 +76,9 @@ class Inputs:
             "table": lambda: table,
             "role": lambda: role,
             "tables": lambda: tables,
-            # One generator a method: every table gets the same mixture.
-            "generator": lambda: generator_for(self.seed, record.name),
+            # The same for every table, that they get the same mixture, and for every method, that what differs in a report
+            # is not the draw.
+            "generator": lambda: generator_for(self.seed, "vocabulary"),
             "overlap": lambda: self.overlap,
             "pieces": lambda: self.pieces,
             "special": lambda: self.special,
