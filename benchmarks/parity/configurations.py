@@ -59,6 +59,26 @@ models:
 dtype: float32
 out_dtype: bfloat16
 """
+FALLING = """
+merge_method: linear
+models:
+- model: $chat
+  parameters: {weight: [{filter: mlp, value: 2}]}
+- model: $code
+  parameters: {weight: {filter: attn, value: [1, "3e0"]}}
+parameters: {weight: "5e-1", normalize: off}
+"""
+MOVED = """
+merge_method: linear
+slices:
+- sources: [{model: $chat, layer_range: [1, 3]}, {model: $code, layer_range: [0, 2]}]
+  parameters: {weight: [{filter: layers.1, value: 3}, {value: [0.5, 1]}]}
+- sources:
+  - {model: $chat, layer_range: [0, 1]}
+  - {model: $math, layer_range: [3, 4], parameters: {weight: [{filter: layers.3, value: 5}, {value: 1}]}}
+  parameters: {weight: [{filter: layers.2.mlp, value: 3}, {filter: lm_head, value: 9}, {value: 2}]}
+parameters: {normalize: [{filter: layers.2, value: false}, {value: true}]}
+"""
 FILTERS = """
 merge_method: slerp
 base_model: $base
@@ -73,6 +93,15 @@ parameters:
 dtype: bfloat16
 """
 SLERP = "merge_method: slerp\nbase_model: $chat\n" + _listed("chat", "code") + "parameters: {t: 0.3}\n"
+SLERP_OF_BASES = """
+merge_method: slerp
+slices:
+- base_model: $code
+  sources: [{model: $chat, layer_range: [0, 2]}, {model: $code, layer_range: [0, 2]}]
+- base_model: $chat
+  sources: [{model: $chat, layer_range: [2, 4]}, {model: $code, layer_range: [2, 4]}]
+parameters: {t: 0.2}
+"""
 SLERP_OF_LAYERS = """
 merge_method: slerp
 base_model: $chat
@@ -176,6 +205,7 @@ MULTISLERP_OF_DELTAS = (
     "merge_method: multislerp\nbase_model: $base\n" + _listed(*THREE, weight=0.5) + "dtype: float16\n"
 )
 KARCHER = "merge_method: karcher\n" + _listed(*THREE) + "parameters: {max_iter: 20, tol: 1e-7}\n"
+KARCHER_COUNTED = "merge_method: karcher\n" + _listed(*THREE) + "parameters: {max_iter: [1, 2, 5, 7], tol: 1e-9}\n"
 KARCHER_HALF = "merge_method: karcher\n" + _listed(*THREE) + "dtype: bfloat16\n"
 NEARSWAP = "merge_method: nearswap\nbase_model: $base\n" + _listed("chat") + "parameters: {t: 0.001}\n"
 ARCEE = "merge_method: arcee_fusion\nbase_model: $base\n" + _listed("chat")
@@ -218,6 +248,15 @@ slices:
 SOME = "merge_method: linear\nbase_model: $code\n" + _listed("chat", "code", weight=0.5)
 UNEQUAL = "merge_method: linear\n" + _listed("chat", "code", weight=0.5)
 UNION = UNEQUAL + "tokenizer_source: union\n"
+UNION_SLICES = """
+merge_method: linear
+tokenizer_source: union
+slices:
+- sources: [{model: $chat, layer_range: [0, 2]}, {model: $code, layer_range: [0, 2]}]
+  parameters: {weight: [1, 2]}
+- sources: [{model: $chat, layer_range: [2, 4]}, {model: $code, layer_range: [2, 4], parameters: {weight: 3}}]
+parameters: {weight: 1}
+"""
 UNION_TIES = TIES_PLAIN + "tokenizer_source: union\n"
 TOKENS = (
     UNION_TIES.replace("tokenizer_source: union\n", "")
@@ -320,6 +359,14 @@ models:
 - model: $code/model.safetensors
   parameters: {weight: 0.5, density: 0.3}
 """
+RAW_GRADIENT = """
+merge_method: linear
+models:
+- model: $chat/model.safetensors
+  parameters: {weight: [0.2, 0.8]}
+- model: $code/model.safetensors
+parameters: {weight: [{filter: mlp, value: [1, 2]}, {value: 0.5}]}
+"""
 
 
 def _drawn(method: str, **parameters: object) -> str:
@@ -333,9 +380,12 @@ CONFIGURATIONS = (
     Configuration("linear, uneven, half precision", UNEVEN, "bfloat16"),
     Configuration("linear, gradients, out_dtype", GRADIENT),
     Configuration("linear, float16", LINEAR, "float16"),
+    Configuration("linear, filters that fall through", FALLING),
+    Configuration("linear, slices, filters of layers", MOVED),
     Configuration("slerp", SLERP),
     Configuration("slerp, filters of gradients", FILTERS, "bfloat16"),
     Configuration("slerp, slices", SLERP_OF_LAYERS, "bfloat16"),
+    Configuration("slerp, a base for each slice", SLERP_OF_BASES),
     Configuration("task arithmetic, base inside", TASK_INSIDE),
     Configuration("task arithmetic, base outside, lambda", TASK_LAMBDA, "float16"),
     Configuration("task arithmetic, filters per model", TASK_PER_MODEL),
@@ -365,6 +415,7 @@ CONFIGURATIONS = (
     Configuration("multislerp", MULTISLERP),
     Configuration("multislerp of deltas, float16", MULTISLERP_OF_DELTAS, "float16"),
     Configuration("karcher", KARCHER),
+    Configuration("karcher, steps along the layers", KARCHER_COUNTED),
     Configuration("karcher, half precision", KARCHER_HALF, "bfloat16"),
     Configuration("nearswap", NEARSWAP),
     # Its importance is a difference that cancels: float32 and float64 select other elements.
@@ -377,6 +428,7 @@ CONFIGURATIONS = (
     # mergekit refuses these unless it is told to; scionwood merges the rows that all have, and warns.
     Configuration("unequal vocabularies, cut", UNEQUAL, "words", flags=("--unsafe-truncate-embeddings",)),
     Configuration("unequal vocabularies, union", UNION, "words"),
+    Configuration("unequal vocabularies, union, slices", UNION_SLICES, "words"),
     # A row that the base lacks is the average of the others': their deltas cancel, and rounding elects the sign.
     Configuration("unequal vocabularies, union, TIES", UNION_TIES, "words", reference="float32"),
     Configuration("unequal vocabularies, tokens of their own", TOKENS, "words", reference="float32"),
@@ -387,6 +439,7 @@ CONFIGURATIONS = (
     Configuration("modules that mergekit infers", MODULES_INFERRED, "bart"),
     Configuration("several documents", DOCUMENTS, tool="multi"),
     Configuration("raw checkpoints", RAW, tool="pytorch"),
+    Configuration("raw checkpoints, gradients", RAW_GRADIENT, tool="pytorch"),
     Configuration("DARE, linear", _drawn("dare_linear"), judged="drawn"),
     Configuration("DARE, TIES, not rescaled", _drawn("dare_ties") + "parameters: {rescale: false}\n", judged="drawn"),
     Configuration("DELLA", _drawn("della", epsilon=0.2), judged="drawn"),

@@ -157,6 +157,18 @@ def test_true_and_false_have_gradients_too():
     assert found["rescale"] == [{"tensors": "*mlp*", "layers": ["l1", None]}]
 
 
+def test_files_have_no_layers_and_gradients_are_their_first_value():
+    text = """
+merge_method: linear
+models: [{model: a/one.safetensors}, {model: b/two.bin, parameters: {weight: [{filter: mlp, value: [3, 4]}, {value: 5}]}}]
+parameters: {weight: [1, 2]}
+"""
+    rules = [{"value": 3.0, "tensors": "*mlp*"}, {"value": 5.0}]
+    assert translated(text)["options"] == {"weights": [[{"value": 1.0}], rules]}
+    assert notes(text)[0] == "m.yml:4: weight is its first value everywhere: files have no layers, as in mergekit"
+    assert translated(text.replace(".bin", ""))["options"]["weights"][0] == [{"layers": [1.0, 2.0]}]
+
+
 @pytest.mark.parametrize(
     ("parameters", "arc"),
     [
@@ -399,6 +411,27 @@ def test_documents_are_steps():
     assert [source.name for source in recipe.inputs()] == ["b", "base", "a"]
 
 
+def test_the_tokenizer_of_another_document_is_the_bases():
+    text = """
+name: first
+merge_method: linear
+models: [{model: a}, {model: b}]
+parameters: {weight: 1}
+---
+merge_method: linear
+models: [{model: first}, {model: c}]
+parameters: {weight: 1}
+tokenizer_source: first
+"""
+    assert translated(text)["steps"]["output"]["tokenizer"] == "base"
+    swapped = text.replace("[{model: first}, {model: c}]", "[{model: c}, {model: first}]")
+    assert problems(swapped) == [
+        "m.yml:10: the tokenizer of first is made here: name a model that is there, or make first the base"
+    ]
+    based = translated(swapped + "base_model: first\n")["steps"]["output"]
+    assert (based["models"], based["tokenizer"]) == (["first", "c"], "base")
+
+
 def test_settings_are_every_merges():
     translation = translate(parse_documents(SHIFTED.format(filter="mlp")), settings={"seed": 3})
     assert [part["model"]["seed"] for part in translation.recipe.plain()["parts"]] == [3, 3]
@@ -471,6 +504,10 @@ tokenizer: {sorce: base}
         (
             of("nuslerp", "{nuslerp_flatten: [true, false], nuslerp_row_wise: [true, false]}"),
             "m.yml:4: nuslerp_flatten and nuslerp_row_wise both vary",
+        ),
+        (
+            of("ties") + "dtype: float64\n",
+            "m.yml:5: dtype is one of bfloat16, float16, float32, not 'float64': the arith",
         ),
         (of("ties", "{densty: 1}"), "m.yml:4: ties has no parameter 'densty' (did you mean 'density'?)"),
         (of("passthrough", "{}", TWO), "m.yml:3: passthrough takes 1 model, and here are 3"),

@@ -14,6 +14,8 @@ __all__ = ["Group", "Layout", "Model", "Module"]
 
 EVERYWHERE = sorted({name for method in METHODS.values() for name in method.parameters} | set(IGNORED))
 
+FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -45,6 +47,11 @@ class Group:
     at: Located
     base: Reference | None
     levels: Sequence[Level]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its models are files of tensors, and no models that a config tells of."""
+        return all(model.reference.model.endswith(FILES) for model in self.models)
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,8 @@ class _Configuration:
                 value = values[0] if values and alike else placed(values, group.at)
             else:
                 value = rules_of(name, parameter, group.levels, group.at, self.problems)
+            if group.is_raw:
+                value = self._flat(name, value)
             if parameter.option == "arc":
                 found[name] = value
             elif not (parameter.same and value.plain() == parameter.default):
@@ -282,6 +284,17 @@ class _Configuration:
         if "nuslerp_flatten" in found:
             found |= self._arc(found.pop("nuslerp_flatten"), found.pop("nuslerp_row_wise"))
         return found | {key: placed(value, group.at) for key, value in self.method.options.items()}
+
+    def _flat(self, name: str, value: Located) -> Located:
+        """Return a parameter without gradients: files of tensors have no layers for mergekit, which takes the first."""
+        if value.is_list:
+            return placed([self._flat(name, each) for each in value.value], value)
+        if "layers" not in value:
+            return value
+        self.notes.append(value.problem(f"{name} is its first value everywhere: files have no layers, as in mergekit"))
+        return placed(
+            {"value": value["layers"].value[0], **({"tensors": value["tensors"]} if "tensors" in value else {})}, value
+        )
 
     def _arc(self, flatten: Located, row_wise: Located) -> dict[str, Located]:
         """Which way nuslerp goes, of two parameters; where it is one way for all that vary, the other's rules say it."""
@@ -299,7 +312,11 @@ class _Configuration:
         if source is None:
             return {}
         if source in self.names:
-            self.problems.append(at.problem(f"the tokenizer of {source} is made here: name a model that is there"))
+            references = [model.reference for model in group.models]
+            if source != (group.base if group.base in references else references[0]).model:
+                why = f"the tokenizer of {source} is made here: name a model that is there, or make {source} the base"
+                self.problems.append(at.problem(why))
+            source = "base"
         if source == "base" and len(group.models) == 1:
             source = (self.base or group.models[0].reference).model
         return {"tokenizer": placed(source, at), **self.vocabulary.keys}
@@ -335,6 +352,7 @@ class _Configuration:
             return None
         told = str(at.value).removeprefix("torch.")
         if told not in DTYPES:
-            why = f"{key} is one of {', '.join(DTYPES)}, not {at.kind}{nearest(told, DTYPES)}"
+            near = ": the arithmetic is float32" if told == "float64" else nearest(told, DTYPES)
+            why = f"{key} is one of {', '.join(DTYPES)}, not {at.kind}{near}"
             self.problems.append(at.problem(why))
         return told
