@@ -165,6 +165,55 @@ def test_a_group_of_one_and_one_key_head_grow_into_several() -> None:
             assert torch.allclose(target(**inputs).logits, module(**inputs).logits, atol=1e-4)
 
 
+BIGCODE = {"model_type": "gpt_bigcode", "architectures": ["GPTBigCodeForCausalLM"], "multi_query": True} | {
+    "vocab_size": 97, "n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 64, "n_inner": 80
+}  # fmt: skip
+ONE_KEY = LLAMA | {"num_key_value_heads": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        (ONE_KEY, {"num_key_value_heads": 2}),
+        (ONE_KEY, {"num_key_value_heads": 6, "num_hidden_layers": 4}),
+        (
+            ONE_KEY,
+            {"num_key_value_heads": 4, "num_attention_heads": 12, "head_dim": 8},
+        ),  # smaller groups and more heads
+        (LLAMA | {"num_key_value_heads": 2}, {"num_key_value_heads": 6, "intermediate_size": 160}),
+        (BIGCODE, {"multi_query": False}),  # one tensor of all queries, and of keys and values beside them
+        (LISTED["Falcon (multi-query)"], {"multi_query": False}),
+        (LISTED["Falcon (new decoder)"], {"num_kv_heads": 6}),
+        (LISTED["OLMo2"] | {"num_key_value_heads": 1}, {"num_key_value_heads": 3}),  # a norm along all keys
+    ],
+)
+def test_queries_that_share_keys_get_copies_of_them(config: dict[str, Any], sizes: dict[str, Any]) -> None:
+    made = grown(config, sizes)
+    assert made.reasons == []
+    assert made.difference < 1e-5
+
+
+def test_keys_are_copied_in_a_row_and_queries_stay_where_they_are() -> None:
+    config = LLAMA | {"num_key_value_heads": 2}
+    module, _ = random_source(config)
+    source = stored(module, config)
+    made = scionwood.grow(source, set={"num_key_value_heads": 6})
+    keys, queries = (f"model.layers.0.self_attn.{name}_proj.weight" for name in "kq")
+    assert torch.equal(made[keys].view(2, 3, 8, 48), source[keys].view(2, 1, 8, 48).expand(2, 3, 8, 48))
+    assert torch.equal(made[queries], source[queries])
+    with pytest.raises(MatchError, match="group has 2 in the target, 3 in the source|cannot be made from"):
+        scionwood.grow(source, set={"num_key_value_heads": 3, "num_attention_heads": 6, "head_dim": 4})
+
+
+def test_copied_keys_under_a_norm_beside_padded_axes_are_no_claim() -> None:
+    """The norm's statistics are right for copies, and the verb cannot tell them from padded ones."""
+    how = {"method": "copy_pad", "options": {"pad": "rms"}}
+    made = grown(
+        LISTED["OLMo2"] | {"num_key_value_heads": 1}, {"num_key_value_heads": 3, "intermediate_size": 99}, **how
+    )
+    assert "k_norm.weight is along heads of keys that are copied" in made.reasons[0]
+
+
 def test_new_positions_begin_and_old_ones_stay() -> None:
     module, _ = random_source(LISTED["GPT-2"])
     source = stored(module, LISTED["GPT-2"])

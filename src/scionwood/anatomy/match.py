@@ -11,8 +11,11 @@ import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from torch import Tensor
+
 from scionwood.anatomy.anatomy import Anatomy, Dimension
 from scionwood.anatomy.depth import indices_in, kept_blocks, through
+from scionwood.anatomy.regroup import Spread, regrouped
 from scionwood.errors import MatchError, nearest
 
 __all__ = ["Match", "match"]
@@ -35,6 +38,8 @@ class Match:
         shrunk: axes of the source that have one index left in the target, where they are no axis any more.
         depth: for every block list of the target, the source block of each of its blocks.
         sprouted: axes of the target that have one index in the source, where they are no axis yet.
+        spread: for dimensions of the source that are seen with more heads of keys than are stored (see
+            :mod:`scionwood.anatomy.regroup`), by tensor and place: the stored index of every index.
     """
 
     source: Anatomy
@@ -46,6 +51,7 @@ class Match:
     shrunk: frozenset[str]
     depth: Mapping[str, tuple[int, ...]]
     sprouted: frozenset[str] = frozenset()
+    spread: Mapping[tuple[str, int], Tensor] = dataclasses.field(default_factory=dict)
 
     def origin(self, name: str) -> str:
         """The name that a tensor of the target has in the source, with axes or without: every block index through the depth map."""
@@ -145,6 +151,9 @@ class _Matcher:
     def result(self) -> Match:
         self._tensors()
         self._heads()
+        spread: Spread = {}
+        if self.growing:
+            self.source, spread = regrouped(self.source, self.target, self.tensors)
         for name, origin in self.tensors.items():
             self._dims(name, origin)
         self._decide()
@@ -161,7 +170,7 @@ class _Matcher:
         }
         shrunk, sprouted = frozenset(self.shrunk), frozenset(self.sprouted)
         return Match(
-            self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth, sprouted
+            self.source, self.target, self.tensors, self.fresh, dropped, self.axes, shrunk, self.depth, sprouted, spread
         )
 
     # Names.

@@ -197,11 +197,12 @@ def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, i
     grown = growths.grown
     copied = {name: growth for name, growth in grown.items() if growth.divide}
     padded = {name: growth for name, growth in grown.items() if growth.pads and growths.counts(name)}
+    copies = {name: growth.copies for name, growth in copied.items()}
     return correct(
         smaller,
         larger,
         pair,
-        copies={name: growth.copies for name, growth in copied.items()},
+        copies=copies | ({} if padded else growths.shared),
         pads=padded,
         means={name for name, growth in padded.items() if growth.writing == "mean"},
         rescales=any(growth.rescales for growth in padded.values()),
@@ -217,6 +218,8 @@ def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
         found.append("new rows are the next block's")
     if any(growth.pads and growth.writing == growth.reading == "drawn" for growth in grown.values()):
         found.append("new weights are drawn on both sides: masks in training are to keep the function")
+    if growths.shared and any(growth.pads for growth in grown.values()):
+        found.append(f"{next(iter(growths.shared))} is along heads of keys that are copied, and other axes are padded")
     if pair.fresh:
         found.append(f"{next(iter(pair.fresh))} is fresh: {next(iter(pair.fresh.values()))}")
     return found

@@ -98,6 +98,16 @@ class Growths:
         found = {name: self.axis(name) for name in known}
         return {name: growth for name, growth in found.items() if growth is not None}
 
+    @property
+    def shared(self) -> dict[str, int | None]:
+        """Norms along heads of keys that groups of queries shared, and now have copies of, with how many."""
+        where = {
+            name: self.match.spread.get((self.match.tensors[name], 0))
+            for name in self.norms
+            if name in self.match.tensors
+        }
+        return {name: Growth(index).copies for name, index in sorted(where.items()) if index is not None}
+
     def check(self) -> None:
         """Ask for every axis.
 
@@ -225,8 +235,18 @@ class Growths:
                     f"{tensor}, dimension {place}: {found.map.source} to {found.map.target} by its axes, "
                     f"{shape} to {anatomy.shape[place]} by its shapes: the models put it together differently"
                 )
-            self._made[key] = found
+            self._made[key] = self._stored(found, tensor, place)
         return self._made[key]
+
+    def _stored(self, along: Along, tensor: str, place: int) -> Along:
+        """From what is stored, where the source is seen with more heads of keys than it has."""
+        spread = self.match.spread.get((self.match.tensors[tensor], place))
+        if spread is None:
+            return along
+        assert along.map.index is not None
+        stored = int(spread.max()) + 1
+        index = AxisMap(stored, along.map.target, spread[along.map.index], along.map.divisor)
+        return dataclasses.replace(along, map=index)
 
     def _dimension(self, dim: Dimension, role: str, tensor: str) -> Along:
         result = _identity(1)
