@@ -90,6 +90,7 @@ SURFACE = {
         "--seed",
         "--set",
         "--shard-size",
+        "--text",
         "--workers",
     ],
     "select": [

@@ -82,7 +82,8 @@ def test_what_every_growth_owes(name: str) -> None:
             function, 4, 12, options=resolve(function, {}), generator=torch.Generator().manual_seed(3), place=place
         )
         # Zeros on both sides would never get a gradient.
-        assert not growth.pads or "drawn" in (growth.writing, growth.reading)
+        assert not growth.pads or growth.mixing is not None or "drawn" in (growth.writing, growth.reading)
+        assert growth.mixing is None or torch.equal(growth.mixing, made[0].mixing)
 
 
 def test_every_law_has_a_check() -> None:

@@ -75,7 +75,7 @@ def network(family, own, **settings):
         "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
         "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
     }[family]
-    return model_class(config_class(vocab_size=len(own), **sizes[family], **settings))
+    return model_class(config_class(vocab_size=len(own), **{**sizes[family], **settings}))
 
 
 def saved(folder, family, own, **settings):

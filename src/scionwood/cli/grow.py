@@ -13,7 +13,8 @@ def command(
     out: Path | None = None,
     set: tuple[str, ...] = (),
     method: str = "hypercloning",
-    depth: tuple[str, ...] = ("block_expansion",),
+    depth: tuple[str, ...] = (),
+    text: tuple[str, ...] = (),
     seed: Whole = 0,
     option: tuple[str, ...] = (),
     dtype: str | None = None,
@@ -45,7 +46,10 @@ def command(
         How every axis grows; 'scionwood methods grow' lists the methods.
     depth
         Which layers a deeper target has: block_expansion, stack, interleave, depth_up_scaling, or the numbers of the
-        source's layers, 0,1,1,2. For nets with several lists of blocks also LIST=RULE, once for each.
+        source's layers, 0,1,1,2. For nets with several lists of blocks also LIST=RULE, once for each. block_expansion
+        unless given; with --method ligo, stack.
+    text
+        A file of text that the method learns on (ligo); may be repeated.
     seed
         For everything that is drawn: noise between copies, and new weights.
     option
@@ -72,7 +76,7 @@ def command(
 
     sizes = _values.config_values(set)
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
-    layers = _values.depth(depth)
+    layers = _values.depth(depth) if depth else None
     _values.require_output(out, dry_run=dry_run)
 
     # torch comes with these, so a wrong request has its answer before them.
@@ -88,6 +92,7 @@ def command(
         set=sizes or None,
         method=method,
         depth=layers,
+        text=text,
         seed=seed,
         options=options,
     )

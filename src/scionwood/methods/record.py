@@ -119,6 +119,7 @@ class Record:
         consistent: for ``re-axis``: one map for an axis wherever it occurs; false only for controls.
         resizes: for ``re-axis``: the kinds of axes whose size it may change.
         scores: for ``re-axis``: which scores it ranks by; ``magnitude`` needs the weights alone.
+        learned: for ``re-axis``: what it gives is where maps begin, which are then learned on text.
         summaries: for ``combine``: the numbers about the whole tensor that it needs before its first tile, in order.
     """
 
@@ -136,6 +137,7 @@ class Record:
     consistent: bool
     resizes: frozenset[Kind]
     scores: str | None
+    learned: bool = False
     summaries: "tuple[Summary, ...]" = ()
 
     @staticmethod
@@ -175,6 +177,7 @@ def method(
     consistent: bool = True,
     resizes: Collection[Kind] = ("free",),
     scores: str | None = None,
+    learned: bool = False,
     summaries: "Sequence[Summary]" = (),
 ) -> Callable[[FunctionT], FunctionT]:
     """Attach a ``Record`` to a function, and return that same function.
@@ -229,6 +232,7 @@ def method(
             consistent=consistent,
             resizes=frozenset(resizes),
             scores=scores,
+            learned=learned,
             summaries=tuple(summaries),
         )
         setattr(function, "__record__", record)  # noqa: B010  (a function has no such attribute for a type checker)

@@ -83,13 +83,16 @@ class _Maker:
             key: [self.source(each) for each in source] if isinstance(source, tuple) else self.source(source)
             for key, source in step.sources.items()
         }
-        values = {
-            key: self.renamed.get(value, value) if isinstance(value, str) and key in _NAMES else value
-            for key, value in step.values.items()
-        }
+        values = {key: self.named(value) if key in _NAMES else value for key, value in step.values.items()}
         made = self.located(step, lambda: step.verb.load()(**sources, **values))
         dtype = self.dtype if self.dtype is not None and step.name == self.recipe.output else step.dtype
         return made if dtype is None else self.located(step, lambda: cast(made, dtype))
+
+    def named(self, value: Any) -> Any:
+        """What may name a file or a folder, or several, under its name of today."""
+        if isinstance(value, str):
+            return self.renamed.get(value, value)
+        return [self.named(each) for each in value] if isinstance(value, (list, tuple)) else value
 
     def source(self, source: Source) -> Checkpoint:
         if isinstance(source, Link):
@@ -111,5 +114,5 @@ class _Maker:
             raise type(error)(message, problems=error.problems, hint=error.hint) from error
 
 
-_NAMES = ("like", "tokenizer")
-"""Values that may name a folder, as sources do."""
+_NAMES = ("like", "tokenizer", "text", "vectors")
+"""Values that may name a folder or files, as sources do."""

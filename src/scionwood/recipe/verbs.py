@@ -207,8 +207,13 @@ VERBS: Mapping[str, Verb] = {
                 Field("set", "settings", "Sizes of the target, by their names in the config."),
                 Field("method", "method", "How every axis grows.", default="hypercloning"),
                 Field(
-                    "depth", "value", "Which layers a deeper target has.", annotation=_DEPTH, default="block_expansion"
+                    "depth",
+                    "value",
+                    "Which layers a deeper target has; block_expansion, or stack where maps are learned, unless given.",
+                    annotation=_DEPTH | None,
+                    default=None,
                 ),
+                Field("text", "value", "Files that a method learns on.", annotation=Sequence[str], default=()),
                 _METHOD_OPTIONS,
                 _SEED,
             ),

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from scionwood.demos.docstrings import sentences
 from scionwood.errors import MatchError, MethodError
-from scionwood.train.growth.learned import LearnedGrowth, fit
+from scionwood.train.growth.learned import LearnedGrowth, fit, teach
 
 CONTEXT = 48
 AXES = {
@@ -232,7 +232,7 @@ def grown_by(small, letters, steps, **options):
     """A model of twice the width, by a map that learned for some steps."""
     large = LanguageModel(64, 256, 4, len(small.layers))
     growth = LearnedGrowth(small.state_dict(), shapes_of(large), AXES, **options)
-    fit(small.state_dict(), large, batches(letters, 50), axes=AXES, loss=loss_of, growth=growth, steps=steps)
+    teach(growth, large, batches(letters, 50), loss=loss_of, steps=steps)
     return large
 
 

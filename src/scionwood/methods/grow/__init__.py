@@ -7,7 +7,8 @@ The contract, which ``growth`` holds and the verb relies on:
 2. It returns a ``Growth``: the source index of every target index, or -1; every source index is there at least once.
    Equal sizes are not asked about.
 3. It says what new indices get in tensors that write the axis and in those that read it, whether what reads copies is
-   divided by their number, and whether noise that cancels goes between them. It never sees a tensor.
+   divided by their number, and whether noise that cancels goes between them; or, for maps that are ``learned``, the
+   mixtures of old indices that they begin as. It never sees a tensor.
 4. What lies beyond one axis is the verb's: scores of widened heads, tied embeddings, constants that depend on a width.
 5. A size that cannot be served is a ``MethodError`` that names the sizes; the verb adds the tensor and the axis.
 

@@ -35,6 +35,8 @@ class Growth:
             it cancels while the copies are equal. Nothing means none.
         following: for every target index, whether it is taken from the next block's tensor, where there is one.
         rescales: a norm along the axis is made up for: its gain is multiplied by sqrt(source / target).
+        mixing: the mixtures of old indices that new ones begin as, (new ones, source), before they are learned. Every
+            tensor that has the axis mixes alike, whether it writes or reads it. Nothing means that none is learned.
     """
 
     index: Tensor
@@ -45,6 +47,7 @@ class Growth:
     snr_db: float | None = None
     following: Tensor | None = None
     rescales: bool = False
+    mixing: Tensor | None = None
 
     @property
     def copies(self) -> int | None:
@@ -71,12 +74,13 @@ class Growth:
             where: the place of every index of the source in the target.
 
         Raises:
-            MethodError: it copies indices, and no copy would have its own constant.
+            MethodError: it copies or mixes indices, and none of those would have its own constant.
         """
         source, target = len(where), len(self.index)
-        if int((self.index >= 0).sum()) != source:
+        if self.mixing is not None or int((self.index >= 0).sum()) != source:
             raise MethodError(
-                f"{source} to {target}: a constant (a rotary frequency, a head's slope) tells its indices apart, and a copy would have another",
+                f"{source} to {target}: a constant (a rotary frequency, a head's slope) tells its indices apart, and a copy or a "
+                "mixture would have another",
                 hint="the method copy_pad puts the old indices where their constants are, and the new ones add nothing",
             )
         index = torch.full((target,), -1)
@@ -126,6 +130,12 @@ def grow(
     if lost := sorted(set(range(source)) - set(index.tolist())):
         raise MethodError(
             f"{record.name} leaves out {len(lost)} of {source} indices, such as {lost[0]}: growing keeps them all.",
+            hint="This is a fault of the method; see the contract in scionwood.methods.grow.",
+        )
+    new = int((index < 0).sum())
+    if given.mixing is not None and given.mixing.shape != (new, source):
+        raise MethodError(
+            f"{record.name} gave mixtures of shape {tuple(given.mixing.shape)} for {new} new indices out of {source}.",
             hint="This is a fault of the method; see the contract in scionwood.methods.grow.",
         )
     return given

@@ -11,6 +11,8 @@ preserving, so where the sizes divide, an exact growth starts lower. The reading
 
 The official code's recipe is the default: depth by stacking with noise of 0.03, width at random, both summing to one,
 AdamW, 100 steps. Its learning rate for BERT is 2e-4; ours, 1e-2, is for small models, where 2e-4 hardly moves the map.
+Where maps begin is ``scionwood.methods.grow.ligo``'s; by the verb (``scionwood grow --method ligo --text FILE``) the axes
+come from the model's graph. Here they are named by the caller, for modules and losses of any kind.
 
 Measured on a character model of docstrings (``tests/train/growth/test_learned.py``; width 32 to 64, 2 layers to 4, loss
 on held-out text, means of two seeds; the small model has 1.88). Plain copying starts at 7.09, or at 2.27 where the
@@ -20,6 +22,8 @@ plain copying to 2.34 (learning its map: 2.05), a model from nothing to 2.62. So
 more: what helps here is the start by mixtures rather than copies. After 200 further steps: 1.77, 1.77, 1.79, 1.90, 2.31.
 """
 
+import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
@@ -29,14 +33,133 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from scionwood.errors import MatchError, MethodError
+from scionwood.methods.grow.ligo import Width, begun_at_random, depth_start, width_start
 
-__all__ = ["LearnedGrowth", "fit"]
+__all__ = ["LearnedGrowth", "LinearMap", "Weight", "fit", "teach"]
 
 Axes: TypeAlias = Mapping[str, Sequence[str | None]]
+Depth: TypeAlias = Literal["stack", "interlace", "random", "softmax"]
 
 
-class LearnedGrowth(nn.Module):
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """How one large weight is made.
+
+    Args:
+        group: which small weights are mixed.
+        row: of the group's mixtures.
+        dims: for each dimension its axes, outermost first; none for a dimension that stays as it is.
+        begun: for a dimension with new indices that are no mixtures (positions), the whole weight as it begins: what is
+            made of the small ones is its corner.
+    """
+
+    group: str
+    row: int
+    dims: tuple[tuple[str, ...], ...]
+    begun: Tensor | None = None
+
+
+class LinearMap(nn.Module):
     """The linear map from small weights to large ones; called, it returns the large weights by name.
+
+    A dimension may be a product of axes (heads and their width), and an axis may be several dimensions laid end to end
+    (queries, keys and values in one projection): each axis grows by its own map wherever it occurs.
+
+    >>> small = {"w": [torch.arange(4.0).view(4, 1)]}
+    >>> weights = {"w": Weight("w", 0, (("heads", "width"), ()))}
+    >>> growth = LinearMap(small, weights, {}, {"heads": torch.tensor([[0.5, 0.5]])}, sizes={"heads": 2, "width": 2})
+    >>> growth()["w"].flatten().tolist()
+    [0.0, 1.0, 2.0, 3.0, 1.0, 2.0]
+
+    Args:
+        small: the small weights of every group, of one shape; they are never changed.
+        weights: the large weights by name.
+        mixtures: how the layers of a group begin, (large ones, small ones); a group without is its first weight alone.
+        new: what the new indices of an axis begin as, (new ones, old size); axes without stay.
+        sizes: the old sizes of axes that stand beside others in a dimension, or are part of one.
+        parts: for axes that are laid end to end, their dimensions.
+    """
+
+    def __init__(
+        self,
+        small: Mapping[str, Sequence[Tensor]],
+        weights: Mapping[str, Weight],
+        mixtures: Mapping[str, Tensor],
+        new: Mapping[str, Tensor],
+        *,
+        sizes: Mapping[str, int] | None = None,
+        parts: Mapping[str, Sequence[tuple[str, ...]]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._small = {group: torch.stack([weight.detach() for weight in held]) for group, held in small.items()}
+        self._weights = dict(weights)
+        self._sizes, self._parts = dict(sizes or {}), dict(parts or {})
+        kind = next(iter(self._small.values())).dtype
+        self.mixtures = _Tensors({group: start.to(kind) for group, start in mixtures.items()})
+        self.new = _Tensors({axis: start.to(kind) for axis, start in new.items()})
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LinearMap":
+        """Move the small weights along with the map."""
+        self._small = {group: fn(weight) for group, weight in self._small.items()}
+        return super()._apply(fn, recurse)
+
+    def forward(self) -> dict[str, Tensor]:
+        """Return the large weights."""
+        return {name: self._grown(weight) for name, weight in self._weights.items()}
+
+    def materialise(self) -> dict[str, Tensor]:
+        """Return the large weights as tensors of their own, without gradients."""
+        with torch.no_grad():
+            return {name: weight.clone() for name, weight in self().items()}
+
+    def _grown(self, weight: Weight) -> Tensor:
+        stacked = self._small[weight.group]
+        mixed = weight.group in self.mixtures
+        tensor = torch.tensordot(self.mixtures[weight.group][weight.row], stacked, 1) if mixed else stacked[0]
+        for place, dim in enumerate(weight.dims):
+            tensor = self._along(tensor, place, dim)
+        if weight.begun is None:
+            return tensor
+        whole = weight.begun.to(tensor, copy=True)
+        whole[tuple(map(slice, tensor.shape))] = tensor
+        return whole
+
+    def _along(self, tensor: Tensor, place: int, dim: tuple[str, ...]) -> Tensor:
+        """Grow a dimension, axis by axis."""
+        if not any(self._grows(axis) for axis in dim):
+            return tensor
+        if len(dim) == 1:
+            return self._axis(tensor, place, dim[0])
+        tensor = tensor.unflatten(place, [self._size(axis) for axis in dim])
+        for offset, axis in enumerate(dim):
+            tensor = self._axis(tensor, place + offset, axis)
+        return tensor.flatten(place, place + len(dim) - 1)
+
+    def _axis(self, tensor: Tensor, place: int, axis: str) -> Tensor:
+        if axis in self._parts:
+            parts = self._parts[axis]
+            pieces = tensor.split([self._length(part) for part in parts], place)
+            return torch.cat(
+                [self._along(piece, place, part) for piece, part in zip(pieces, parts, strict=True)], place
+            )
+        if axis not in self.new:
+            return tensor
+        added = (tensor.movedim(place, -1) @ self.new[axis].T).movedim(-1, place)
+        return torch.cat([tensor, added], place)
+
+    def _grows(self, axis: str) -> bool:
+        return axis in self.new or any(self._grows(inner) for part in self._parts.get(axis, ()) for inner in part)
+
+    def _size(self, axis: str) -> int:
+        parts = self._parts.get(axis)
+        return self._sizes[axis] if parts is None else sum(map(self._length, parts))
+
+    def _length(self, dim: tuple[str, ...]) -> int:
+        return math.prod(map(self._size, dim))
+
+
+class LearnedGrowth(LinearMap):
+    """The linear map between models whose axes the caller names.
 
     >>> small = {"layers.0.weight": torch.tensor([[1.0, 2], [3, 4]]), "layers.1.weight": torch.tensor([[5.0, 6], [7, 8]])}
     >>> growth = LearnedGrowth(small, {"layers.0.weight": (3, 3)}, {"layers.*.weight": ("hidden", "hidden")})
@@ -67,19 +190,18 @@ class LearnedGrowth(nn.Module):
         shapes: Mapping[str, Sequence[int]],
         axes: Axes,
         *,
-        depth: Literal["stack", "interlace", "random", "softmax"] = "stack",
-        width: Literal["random", "softmax", "select"] = "random",
+        depth: Depth = "stack",
+        width: Width = "random",
         noise: float = 0.03,
         seed: int = 0,
     ) -> None:
-        super().__init__()
         if depth not in {"stack", "interlace", "random", "softmax"} or width not in {"random", "softmax", "select"}:
             raise MethodError(
                 f"no such start: depth={depth!r}, width={width!r}",
                 hint="depth is stack, interlace, random or softmax; width is random, softmax or select",
             )
         generator = torch.Generator().manual_seed(seed)
-        self._plan: dict[str, tuple[str, int, tuple[str | None, ...]]] = {}
+        weights: dict[str, Weight] = {}
         problems: list[str] = []
         sizes: dict[str, tuple[int, int]] = {}
         sources: dict[str, list[Tensor]] = {}
@@ -107,49 +229,21 @@ class LearnedGrowth(nn.Module):
                 elif axis is not None and sizes.setdefault(axis, (old, new)) != (old, new):
                     had = sizes[axis]
                     problems.append(f"{name}: axis {axis} is {old} → {new}, elsewhere {had[0]} → {had[1]}")
-            self._plan[name] = (pattern, layer, names)
+            weights[name] = Weight(pattern, layer, tuple(() if axis is None else (axis,) for axis in names))
             depths[pattern] = max(depths.get(pattern, 0), layer + 1)
         if problems:
             raise MatchError("the small weights do not grow to the large ones", problems=problems)
-        self._small = {pattern: torch.stack([w.detach() for w in layers]) for pattern, layers in sources.items()}
-        kind = next(iter(small.values())).dtype
-        self.mixtures = _Tensors(
-            {
-                pattern: _depth_start(depth, len(sources[pattern]), count, noise, generator).to(kind)
-                for pattern, count in depths.items()
-                if "*" in pattern
-            }
-        )
-        self.new = _Tensors(
-            {
-                axis: _width_start(width, old, new - old, noise, generator).to(kind)
-                for axis, (old, new) in sizes.items()
-                if new > old
-            }
-        )
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LearnedGrowth":
-        """Move the small weights along with the map."""
-        self._small = {pattern: fn(weight) for pattern, weight in self._small.items()}
-        return super()._apply(fn, recurse)
-
-    def forward(self) -> dict[str, Tensor]:
-        """Return the large weights."""
-        return {name: self._grown(*plan) for name, plan in self._plan.items()}
-
-    def materialise(self) -> dict[str, Tensor]:
-        """Return the large weights as tensors of their own, without gradients."""
-        with torch.no_grad():
-            return {name: weight.clone() for name, weight in self().items()}
-
-    def _grown(self, pattern: str, layer: int, names: Sequence[str | None]) -> Tensor:
-        stacked = self._small[pattern]
-        weight = torch.tensordot(self.mixtures[pattern][layer], stacked, 1) if "*" in pattern else stacked[0]
-        for dim, axis in enumerate(names):
-            if axis is not None and axis in self.new:
-                added = (weight.movedim(dim, -1) @ self.new[axis].T).movedim(-1, dim)
-                weight = torch.cat([weight, added], dim)
-        return weight
+        mixtures = {
+            pattern: _depth_start(depth, len(sources[pattern]), count, noise, generator)
+            for pattern, count in depths.items()
+            if "*" in pattern
+        }
+        new = {
+            axis: width_start(width, old, new - old, noise, generator)
+            for axis, (old, new) in sizes.items()
+            if new > old
+        }
+        super().__init__(sources, weights, mixtures, new)
 
 
 def fit(
@@ -161,7 +255,6 @@ def fit(
     loss: Callable[[nn.Module, Any], Tensor],
     steps: int = 100,
     learning_rate: float = 1e-2,
-    growth: LearnedGrowth | None = None,
 ) -> LearnedGrowth:
     """Learn the map from a small model's weights to a large model's, and put the result into the large model.
 
@@ -173,14 +266,35 @@ def fit(
         loss: of the model on a batch.
         steps: of AdamW; there must be as many batches.
         learning_rate: falls linearly to zero.
-        growth: a map made beforehand, for other starts than the default.
 
     Raises:
         MatchError: names, shapes and axes do not fit each other.
         MethodError: the batches end before the steps do.
     """
-    shapes = {name: weight.shape for name, weight in large.named_parameters()}
-    growth = LearnedGrowth(small, shapes, axes) if growth is None else growth
+    growth = LearnedGrowth(small, {name: weight.shape for name, weight in large.named_parameters()}, axes)
+    teach(growth, large, batches, loss=loss, steps=steps, learning_rate=learning_rate)
+    return growth
+
+
+def teach(
+    growth: LinearMap,
+    large: nn.Module,
+    batches: Iterable[Any],
+    *,
+    loss: Callable[[nn.Module, Any], Tensor],
+    steps: int = 100,
+    learning_rate: float = 1e-2,
+) -> None:
+    """Let a map learn, wherever it begins, and put the weights that it makes into the large model.
+
+    Args:
+        growth: the map.
+        large: a model of the size wanted; what the map does not make stays as it is.
+        batches: as :func:`fit` takes them, and so are the others.
+
+    Raises:
+        MethodError: the batches end before the steps do.
+    """
     growth.to(next(large.parameters()).device)
     wrapped, trained = _WithLoss(large, loss), list(growth.parameters())
     optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
@@ -196,11 +310,7 @@ def fit(
         value.backward()
         optimizer.step()
         schedule.step()
-    grown = growth.materialise()
-    with torch.no_grad():
-        for name, weight in large.named_parameters():
-            weight.copy_(grown[name])
-    return growth
+    large.load_state_dict(growth.materialise(), strict=False)
 
 
 class _WithLoss(nn.Module):
@@ -252,23 +362,8 @@ def _layers(pattern: str, small: Mapping[str, Tensor]) -> list[Tensor]:
     return found
 
 
-def _depth_start(kind: str, old: int, new: int, noise: float, generator: torch.Generator) -> Tensor:
-    if kind in {"random", "softmax"}:
-        return _mixtures(kind, new, old, generator)
-    start = torch.rand(new, old, generator=generator) * noise
-    layers = torch.arange(new)
-    start[layers, layers % old if kind == "stack" else layers * old // new] = 1.0
-    return start / start.sum(1, keepdim=True)
-
-
-def _width_start(kind: str, old: int, added: int, noise: float, generator: torch.Generator) -> Tensor:
-    if kind in {"random", "softmax"}:
-        return _mixtures(kind, added, old, generator)
-    start = torch.rand(added, old, generator=generator) * noise
-    start[torch.arange(added), torch.randint(old, (added,), generator=generator)] = 1.0
-    return start
-
-
-def _mixtures(kind: str, rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    drawn = torch.rand(rows, columns, generator=generator)
-    return drawn.softmax(1) if kind == "softmax" else drawn / drawn.sum(1, keepdim=True)
+def _depth_start(kind: Depth, old: int, new: int, noise: float, generator: torch.Generator) -> Tensor:
+    if kind in ("random", "softmax"):
+        return begun_at_random(kind, new, old, generator)
+    layers = [layer % old if kind == "stack" else layer * old // new for layer in range(new)]
+    return depth_start(layers, old, noise, generator)

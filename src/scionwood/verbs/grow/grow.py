@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,16 +14,18 @@ from scionwood.anatomy.corrections import Corrections, correct, normalised
 from scionwood.anatomy.depth import through
 from scionwood.anatomy.layout import layout_of, layout_on_disk
 from scionwood.anatomy.match import Match, match
-from scionwood.checkpoint import Checkpoint, Entry, Ledger, Lineage, Source, installed_versions, parent_of
+from scionwood.checkpoint import Checkpoint, Entry, Ledger, Lineage, Parent, Source, installed_versions, parent_of
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.grow.depth import Deeper, deeper
-from scionwood.methods.record import resolve
+from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
+from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
+from scionwood.verbs.making import Maker
 from scionwood.verbs.pair import models_of, told_target
 from scionwood.verbs.target import Depth, Target, class_counts, with_dtype
 
@@ -35,7 +38,8 @@ def grow(
     like: Target | None = None,
     set: Mapping[str, Any] | None = None,
     method: str = "hypercloning",
-    depth: Depth = "block_expansion",
+    depth: Depth | None = None,
+    text: Sequence[str | Path] = (),
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     inputs: object = None,
@@ -52,8 +56,11 @@ def grow(
         like: the larger model's shape: a folder or a file with a config, a config, or for plain modules the larger module itself.
         set: sizes of the target, by their names in the config; they change what ``like`` says, or the source's config without it.
         method: a method of the family grow; says how axes grow.
-        depth: which blocks a deeper target has: ``block_expansion``, ``stack``, ``interleave``, ``depth_up_scaling``, the numbers of
-            the source's blocks, or a mapping from block lists to one of these.
+        depth: which blocks a deeper target has: a rule of :mod:`scionwood.methods.grow.depth`, the numbers of the source's blocks, or a
+            mapping from block lists to one of these. Unless given, ``block_expansion``; where maps are learned, which begin as
+            copies and learn, ``stack``.
+        text: files of text for a method that learns its maps (``ligo``); they are learned when this is called. The tokenizer is the
+            source's own.
         seed: of everything that is drawn.
         options: the method's own options.
         inputs: example inputs, for plain modules.
@@ -62,10 +69,10 @@ def grow(
         A lazy checkpoint in the layout that the target's class saves: nothing is read until it is written.
 
     Raises:
-        SourceError: the source cannot be read.
+        SourceError: the source or the text cannot be read.
         AnatomyError: a model cannot be built or traced.
         MatchError: the two are of different families, the vocabularies differ, or the target is smaller on some axis.
-        MethodError: an unknown method, option or depth rule, or sizes that they cannot serve.
+        MethodError: an unknown method, option or depth rule, sizes that they cannot serve, or a method that learns without text.
 
     Example:
         >>> import torch
@@ -81,14 +88,17 @@ def grow(
     """
     function = registry.load(method, family="grow")
     resolved = resolve(function, dict(options or {}))
+    learned = Record.of(function).learned
+    documents = documents_of(method, text, learned=learned)
+    rules = _rules(depth, learned=learned)
     checkpoint = open_checkpoint(source)
-    smaller, larger, config = models_of(source, checkpoint, like, set, depth, inputs, "grown", _follow)
+    smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", _follow)
     chosen: dict[str, Deeper] = {}
 
     small = anatomies.derive(smaller)
 
     def blocks(path: str, old: int, new: int) -> Sequence[int]:
-        found = _blocks(depth, path, old, new)
+        found = _blocks(rules, path, old, new)
         # The path is the target's: its outer indices were mapped before this is asked.
         own = through(path, {outer: [block for block, _ in each] for outer, each in chosen.items()})
         chosen[path] = _like_their_neighbours(small, own, found)
@@ -101,34 +111,44 @@ def grow(
         classes=class_counts(smaller.config, larger.config),
         growing=True,
     )
-    if isinstance(depth, Mapping):
-        _check_lists(depth, list(pair.target.depth))
+    if isinstance(rules, Mapping):
+        _check_lists(rules, list(pair.target.depth))
     statistics = {name for name, _ in larger.module.named_buffers()}
     growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties), statistics)
     growths.check()
-    idle = [
-        f"{path}.{place}" if path else str(place)
-        for path, found in chosen.items()
-        for place, (_, off) in enumerate(found)
-        if off
-    ]
-    found = _corrections(smaller, larger, pair, growths, idle)
-    failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen), *found.failures)
-    maker = Grower(
-        checkpoint,
-        pair,
-        growths,  # type: ignore[arg-type]  # it answers what Choices answers
-        layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()}),
-        layout_of(larger),
-        FreshWeights(larger, seed),
-        larger,
-        found.parameters,
-        found.told,
-        seed,
-    )
+    read = layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
+    fresh = FreshWeights(larger, seed)
+    maker: Maker
+    if learned:
+        made = learn(checkpoint, smaller, larger, config, growths, read, fresh, documents, resolved, seed)
+        maker = Learner(checkpoint, pair, growths, read, layout_of(larger), fresh, larger, made)  # type: ignore[arg-type]
+        verdict = [Entry("the function", "changed", None, made.told, 0)]
+    else:
+        idle = [
+            f"{path}.{place}" if path else str(place)
+            for path, found in chosen.items()
+            for place, (_, off) in enumerate(found)
+            if off
+        ]
+        found = _corrections(smaller, larger, pair, growths, idle)
+        maker = Grower(
+            checkpoint,
+            pair,
+            growths,  # type: ignore[arg-type]  # it answers what Choices answers
+            read,
+            layout_of(larger),
+            fresh,
+            larger,
+            found.parameters,
+            found.told,
+            seed,
+        )
+        failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen), *found.failures)
+        verdict = _verdict(failures, found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
-    recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": depth}
+    recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": rules}
+    recipe["text"] = [str(each) for each in text]
     return Checkpoint(
         tensors=tensors,
         ties={alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors},
@@ -137,12 +157,31 @@ def grow(
         source=f"grow({checkpoint.source})",
         lineage=Lineage(
             {name: value for name, value in recipe.items() if value},
-            (parent_of(checkpoint, "source"),),
+            (
+                parent_of(checkpoint, "source"),
+                *(Parent.of_file(Path(each).expanduser(), "text") for each in text),
+            ),
             seed,
-            installed_versions("transformers"),
+            installed_versions("transformers", *(["tokenizers"] if text else [])),
         ),
-        ledger=Ledger([*ledger, *_verdict(failures, found)]),
+        ledger=Ledger([*ledger, *verdict]),
     )
+
+
+def _rules(depth: Depth | None, *, learned: bool) -> Depth:
+    """The rules for deeper targets.
+
+    Raises:
+        MethodError: blocks are to do nothing, where layers are mixed.
+    """
+    if depth is None:
+        return "stack" if learned else "block_expansion"
+    if learned and "block_expansion" in (depth.values() if isinstance(depth, Mapping) else [depth]):
+        raise MethodError(
+            "Where layers are learned mixtures they begin as copies, not as blocks that do nothing.",
+            hint="give --depth stack, interleave, or the blocks' numbers; block_expansion goes with the other methods",
+        )
+    return depth
 
 
 def _follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
