@@ -8,6 +8,7 @@ import torch
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint import write
 from scionwood.errors import MatchError, MethodError
+from scionwood.verbs.layers import Layers, layer_settings, settings_of
 from scionwood.verbs.merge import merge
 from scionwood.verbs.stack import stack
 
@@ -127,6 +128,24 @@ def test_one_list_of_several_is_stacked_and_the_rest_is_the_first_parts():
     assert [float(made[name]) for name in around] == [1, 2, 1, 1, 2]
     assert made.lineage is not None
     assert made.lineage.recipe["within"] == ["*encoder.*"]
+
+
+@pytest.mark.parametrize(
+    ("config", "lists", "expected"),
+    [
+        ({"num_hidden_layers": 4, "vision_config": {"depth": 4}}, ("model.layers", "visual.blocks"), [0, 1]),
+        (
+            {"text_config": {"num_hidden_layers": 4}, "vision_config": {"num_hidden_layers": 4}},
+            ("vision_tower.encoder.layers", "language_model.model.layers"),
+            [1, 0],
+        ),
+        ({"encoder_layers": 4, "decoder_layers": 4}, ("model.decoder.layers", "model.encoder.layers"), [1, 0]),
+    ],
+)
+def test_settings_of_equal_numbers_count_the_list_that_they_name(config, lists, expected):
+    paths = [path for path, _ in layer_settings(config)]
+    found = settings_of(config, [Layers(prefix, 4) for prefix in lists])
+    assert [found[prefix] for prefix in lists] == [[paths[place]] for place in expected]
 
 
 def test_a_list_that_is_not_told_is_asked_for():
