@@ -3,6 +3,7 @@
 A file is a system; its docstring says which, with the paper and what was measured. Nothing here reads files.
 
 * ``masks``: new parts are faded in by a mask; the optimiser's state grows along;
+* ``heads``: where old heads stand among new ones, in fused projections and grouped queries too;
 * ``mixture``: weights that are mixtures of templates, grown from half-width nets;
 * ``learned``: the growth itself is a linear map, learned in a hundred steps;
 * ``net2deeper``: layers that are the identity;

@@ -16,8 +16,9 @@ optimiser; then a :class:`MaskedGrowth`, and in every step ``growth.step()`` *be
 weights get no gradient. (The official loop increments after the optimiser's step, so that the first one only decays
 them.) An activation between a mask and what reads it must have f(0) = 0: GELU, SiLU and the rectifiers have.
 
-Old channels stay first, so heads are appended: grouped queries need as many new queries for each new key head as the
-old ones have, and a fused projection of queries, keys and values must be split first.
+Old channels stay first along every axis, which for heads is not always first in a tensor: a fused projection has new
+queries between old queries and old keys, and where grouped queries grow alone, every group has new ones of its own.
+:func:`scionwood.train.growth.heads.old_heads` finds out, and says what to mask.
 
 Measured on a character model of docstrings (Llama's blocks; width 32 to 64, inner units 64 to 192, heads 4 to 8, layers 2
 to 4; new weights N(0, 0.02); two seeds), loss on held-out text. Width without masks: 1.87 before, 2.28 after growth, and
@@ -99,9 +100,10 @@ class MaskedGrowth:
 
     Args:
         model: it is grown already; its forward pass is changed by hooks, its weights and names are not.
-        channels: for each module how many of its output channels are old; the rest is masked. Names as in
-            ``named_modules``, ``*`` for anything between two points. Norms of the residual stream are masked in their
-            statistics too: for its width name *every* norm that reads it.
+        channels: for each module how many of its output channels are old, or the indices of those; the rest is masked.
+            Names as in ``named_modules``, ``*`` for anything between two points. Norms of the residual stream are masked
+            in their statistics too: for its width name *every* norm that reads it.
+        inputs: the same of modules whose input is masked: the output projections of attentions.
         blocks: names of new blocks, each of which is faded in beside its input.
         steps: of the ramp; the official code's 5000.
 
@@ -113,7 +115,8 @@ class MaskedGrowth:
         self,
         model: nn.Module,
         *,
-        channels: Mapping[str, int] | None = None,
+        channels: Mapping[str, int | Tensor] | None = None,
+        inputs: Mapping[str, int | Tensor] | None = None,
         blocks: Sequence[str] = (),
         steps: int = 5000,
     ) -> None:
@@ -121,7 +124,7 @@ class MaskedGrowth:
             raise MethodError(
                 "the model is growing in another dimension: one grows at a time", hint="finish that first"
             )
-        if bool(channels) == bool(blocks):
+        if bool(channels or inputs) == bool(blocks):
             raise MethodError("one dimension grows at a time: give either channels or blocks")
         if steps < 1:
             raise MethodError(f"a ramp has a step at least, found {steps}")
@@ -134,6 +137,11 @@ class MaskedGrowth:
             for name in _named(pattern, modules, problems):
                 hook = self._channel_hook(name, modules[name], old, problems)
                 planned.append((modules[name], hook))
+        reading = [
+            (name, old) for pattern, old in (inputs or {}).items() for name in _named(pattern, modules, problems)
+        ]
+        for name, old in reading:
+            problems += _unfit(name, old, _sizes(modules[name])[0])
         for pattern in blocks:
             planned += [(modules[name], self._block_hook) for name in _named(pattern, modules, problems)]
         if problems:
@@ -141,6 +149,7 @@ class MaskedGrowth:
         self._hooks: list[RemovableHandle] = [
             module.register_forward_hook(hook, with_kwargs=True) for module, hook in planned
         ]
+        self._hooks += [modules[name].register_forward_pre_hook(self._input_hook(old)) for name, old in reading]
         _RUNNING[model] = self
 
     @property
@@ -181,21 +190,25 @@ class MaskedGrowth:
         if self._done == self.steps:
             self.remove()
 
-    def _mask(self, old: int, like: Tensor) -> Tensor:
-        key = (old, like.shape[-1], like.device, like.dtype)
+    def _mask(self, old: int | Tensor, like: Tensor) -> Tensor:
+        key = (old if isinstance(old, int) else id(old), like.shape[-1], like.device, like.dtype)
         if key not in self._masks:
             mask = torch.full((like.shape[-1],), self.value, device=like.device, dtype=like.dtype)
-            mask[:old] = 1.0
+            mask[slice(old) if isinstance(old, int) else old.to(like.device)] = 1.0
             self._masks[key] = mask
         return self._masks[key]
 
-    def _channel_hook(self, name: str, module: nn.Module, old: int, problems: list[str]) -> Callable[..., Any]:
+    def _input_hook(self, old: int | Tensor) -> Callable[..., Any]:
+        """Return the hook that masks what a module reads."""
+
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (inputs[0] * self._mask(old, inputs[0]), *inputs[1:])
+
+        return hook
+
+    def _channel_hook(self, name: str, module: nn.Module, old: int | Tensor, problems: list[str]) -> Callable[..., Any]:
         """Return the hook that masks a module's output, and a norm's statistics."""
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor):
-            size = weight.shape[1] if isinstance(module, nn.Embedding) else weight.shape[0]
-            if not 0 < old <= size:
-                problems.append(f"{name}: {old} old channels of {size}")
+        problems += _unfit(name, old, _sizes(module)[1])
         norm = None
         if "Norm" in type(module).__name__ and not isinstance(module, nn.modules.batchnorm._BatchNorm):
             norm = _norm_of(module)
@@ -228,6 +241,27 @@ def _named(pattern: str, modules: Mapping[str, nn.Module], problems: list[str]) 
     return found
 
 
+def _sizes(module: nn.Module) -> tuple[int | None, int | None]:
+    """How many channels a module reads and gives, where its weight says it; of either layout, the bias tells which."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, Tensor):
+        return None, None
+    if isinstance(module, nn.Embedding):
+        return None, weight.shape[1]
+    given = len(bias) if isinstance(bias, Tensor) else weight.shape[0]
+    return weight.numel() // given if weight.dim() > 1 else given, given
+
+
+def _unfit(name: str, old: int | Tensor, size: int | None) -> list[str]:
+    """What is wrong with the old channels of so many."""
+    if isinstance(old, int):
+        return [f"{name}: {old} old channels of {size}"] if size is not None and not 0 < old <= size else []
+    if not len(old):
+        return [f"{name}: no old channels"]
+    last = int(old.max())
+    return [f"{name}: channel {last} of {size} is old"] if size is not None and last >= size else []
+
+
 def _norm_of(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return a norm's masked form: the one that equals it, on random numbers, where the mask is all ones."""
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
@@ -251,7 +285,13 @@ def _norm_of(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor] | None:
     return None
 
 
-def place(small: Mapping[str, Tensor], large: nn.Module, *, sources: Mapping[str, str] | None = None) -> list[str]:
+def place(
+    small: Mapping[str, Tensor],
+    large: nn.Module,
+    *,
+    sources: Mapping[str, str] | None = None,
+    where: Mapping[str, Sequence[Tensor]] | None = None,
+) -> list[str]:
     """Copy small weights into the upper left corners of large ones; the rest keeps its values. Return what has none.
 
     >>> large = nn.Linear(3, 2, bias=False)
@@ -263,6 +303,8 @@ def place(small: Mapping[str, Tensor], large: nn.Module, *, sources: Mapping[str
         small: weights by name.
         large: the model that gets them, with its own first weights.
         sources: names in the small model of what is called otherwise in the large one.
+        where: for weights whose old numbers are not in the corner, their indices along each dimension
+            (:func:`scionwood.train.growth.heads.old_heads`).
 
     Raises:
         MatchError: a small weight does not fit into the large one.
@@ -276,14 +318,16 @@ def place(small: Mapping[str, Tensor], large: nn.Module, *, sources: Mapping[str
             problems.append(f"{name}: {tuple(held.shape)} does not fit into {tuple(weight.shape)}")
         else:
             with torch.no_grad():
-                weight[_corner(held.shape)] = held.to(weight)
+                weight[_box(held.shape, (where or {}).get(name))] = held.to(weight)
     if problems:
         raise MatchError("the small weights do not fit into the large ones", problems=problems)
     return unmatched
 
 
 def carry_state(
-    small: torch.optim.Optimizer, large: torch.optim.Optimizer, pairs: Iterable[tuple[Tensor, Tensor]]
+    small: torch.optim.Optimizer,
+    large: torch.optim.Optimizer,
+    pairs: Iterable[tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Sequence[Tensor] | None]],
 ) -> None:
     """Take over an optimiser's state: moments go to the upper left corners, zeros elsewhere; steps are kept.
 
@@ -292,14 +336,14 @@ def carry_state(
     Args:
         small: the optimiser of the small model.
         large: the optimiser of the large model.
-        pairs: every small weight with the large one it went to.
+        pairs: every small weight with the large one it went to, and where it went, if not into the corner.
     """
-    for old, new in pairs:
+    for old, new, *where in pairs:
         state = {}
         for key, value in small.state.get(old, {}).items():
             if isinstance(value, Tensor) and value.dim() and value.shape == old.shape:
                 state[key] = torch.zeros_like(new, dtype=value.dtype)
-                state[key][_corner(old.shape)] = value
+                state[key][_box(old.shape, *where)] = value
             else:
                 state[key] = copy.deepcopy(value)
         if state:
@@ -384,5 +428,8 @@ def linear_decay(step: int, *, total: int, warmup: int = 0, rewinds: Sequence[in
     return max(0.0, (total - warmup - done) / max(1, total - warmup))
 
 
-def _corner(shape: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(size) for size in shape)
+def _box(shape: Sequence[int], where: Sequence[Tensor] | None = None) -> tuple[slice | Tensor, ...]:
+    """What a small tensor takes of a large one: the corner, or the given indices along each dimension."""
+    if where is None:
+        return tuple(slice(size) for size in shape)
+    return tuple(index.view(-1, *[1] * (len(where) - 1 - place)) for place, index in enumerate(where))
