@@ -118,6 +118,7 @@ SURFACE = {
         "--dry-run",
         "--dtype",
         "--json",
+        "--match",
         "--memory",
         "--method",
         "--option",

@@ -87,6 +87,40 @@ def test_equal_tokenizers_change_nothing(llama, kept):
         assert torch.equal(made[name], before[name][:600])
 
 
+@pytest.mark.parametrize(("first", "second"), [(byte_level, byte_level), (word_piece, unigram)])
+def test_fuzzy_matches_letters_whatever_their_case_and_a_space_before_them(kept, first, second):
+    source, target = read_tokens(kept(first, PROSE, 600)), read_tokens(kept(second, CODE, 700))
+    exact, fuzzy = overlap_of(source, target), overlap_of(source, target, match="fuzzy")
+    assert torch.equal(fuzzy[exact >= 0], exact[exact >= 0])
+    assert int((fuzzy >= 0).sum()) > int((exact >= 0).sum()) + 20
+    plain = lambda tokens, number: tokens.spelled[number].decode().lstrip(" ").lower()  # noqa: E731
+    every = [(number, plain(source, number)) for number in sorted(source.spelled) if number in source.letters]
+    for number in torch.nonzero((fuzzy >= 0) & (exact < 0)).flatten().tolist():
+        same = [own for own, letters in every if letters == plain(target, number)]
+        best = [own for own in same if source.spelled[own] == plain(target, number).encode()]
+        assert int(fuzzy[number]) == (best or same)[0]
+    missed = [n for n in torch.nonzero(fuzzy < 0).flatten().tolist() if n in target.letters]
+    assert not {plain(target, number) for number in missed} & {letters for _, letters in every}
+
+
+def test_fuzzy_rows_are_copied_reproduced_and_counted(llama, kept, texts, tmp_path, capsys):
+    from scionwood.cli import run
+
+    new = kept(byte_level, CODE, 700)
+    fuzzy = overlap_of(read_tokens(llama), read_tokens(new), match="fuzzy")
+    made = embedding(vocabulary(llama, tokenizer=new, match="fuzzy"))
+    assert torch.equal(made[fuzzy >= 0], embedding(scionwood.open(llama))[fuzzy[fuzzy >= 0]])
+    command = ["vocabulary", str(llama), "--tokenizer", str(new), "--match", "fuzzy"]
+    assert run([*command, "--out", str(tmp_path / "out")]) == 0
+    assert torch.equal(embedding(scionwood.open(tmp_path / "out")), made)
+    assert run(["reproduce", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert run([*command, "--report", str(texts / "code.txt"), "--method", "mean"]) == 0
+    said = capsys.readouterr().out
+    assert f"{int((fuzzy >= 0).sum())} whatever their case" in said
+    assert f"{int((fuzzy >= 0).sum())}" in next(line for line in said.splitlines() if line.startswith("mean "))
+
+
 # The verb.
 
 
@@ -298,6 +332,7 @@ def test_refusals(llama, kept, texts, tmp_path):
         (MethodError, {"method": "focuss"}, "did you mean 'focus'"),
         (MethodError, {"method": "focus"}, "learns from text, and has none"),
         (MethodError, {"method": "speech_tokens"}, "needs what no tokenizer says: units, frames"),
+        (MethodError, {"match": "fuzy"}, "match exact or fuzzy, not 'fuzy'"),
         (MethodError, {"pad_to_multiple_of": 0}, "cannot be brought up to a multiple of 0"),
         (SourceError, {"method": "focus", "text": [tmp_path / "no.txt"]}, "The text cannot be read"),
         (SourceError, {"tokenizer": tmp_path}, "has no tokenizer"),

@@ -1,6 +1,6 @@
 """The report of vocabularies as a table."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scionwood.verbs.vocabulary import Report
@@ -15,17 +15,7 @@ SHOWN = {
 }
 
 
-def print_report(
-    source: str,
-    tokenizer: str,
-    methods: list[str],
-    text: list[str],
-    vectors: tuple[str, ...],
-    named: dict[str, str],
-    seed: int,
-    *,
-    json: bool,
-) -> int:
+def print_report(source: str, tokenizer: str, methods: list[str], asked: dict[str, Any], *, json: bool) -> int:
     """Ask the methods and print what came of it."""
     from dataclasses import asdict
 
@@ -33,14 +23,15 @@ def print_report(
     from scionwood.verbs.vocabulary import report
     from scionwood.verbs.vocabulary.vocabulary import setting_of
 
-    setting = setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=named)
+    setting = setting_of(source, tokenizer, **asked)
     found = report(setting, methods)
     if json:
         print_json(asdict(found))
         return 0
+    fuzzy = f"{found.overlaps['fuzzy']:,} whatever their case and a space before them (--match fuzzy)"
     print_lines(
         [
-            f"{found.shared:,} of {found.tokens:,} tokens are in both vocabularies",
+            f"{found.overlaps['exact']:,} of {found.tokens:,} tokens are in both vocabularies, {fuzzy}",
             f"tokens a word      {found.fertility[0]:.3f} before, {found.fertility[1]:.3f} after",
             f"bytes a token      {found.bytes_per_token[0]:.3f} before, {found.bytes_per_token[1]:.3f} after",
             f"bits a byte        {_shown(found.before)} before, with the model's own tokenizer; {SHOWN[found.loss]}",

@@ -1,6 +1,7 @@
 """Give a model the vocabulary of another tokenizer."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 from scionwood.cli._values import Whole
 
@@ -16,6 +17,7 @@ def command(
     vectors: tuple[str, ...] = (),
     option: tuple[str, ...] = (),
     special: tuple[str, ...] = (),
+    match: Literal["exact", "fuzzy"] = "exact",
     pad_to_multiple_of: Whole | None = None,
     report: Path | None = None,
     seed: Whole = 0,
@@ -53,6 +55,9 @@ def command(
         An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them.
     special
         PURPOSE=TOKEN: the new token that serves as bos, eos, unk, pad, cls, sep or mask, where the tokenizer does not say.
+    match
+        Which tokens keep their rows: those of the same text, or with fuzzy also those of the same letters, whatever their
+        case and whether or not a space stands before them.
     pad_to_multiple_of
         Add rows up to a multiple of this.
     report
@@ -81,12 +86,13 @@ def command(
     from scionwood.cli import _values
 
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
-    named = _values.assignments("--special", special)
+    special_tokens = _values.assignments("--special", special)
+    asked: dict[str, Any] = {"text": text, "vectors": vectors, "special": special_tokens, "match": match, "seed": seed}
     if report is not None:
         from scionwood.cli._vocabulary_report import print_report
 
-        wanted = [] if method is None else method.split(",")
-        return print_report(source, tokenizer, wanted, [*text, str(report)], vectors, named, seed, json=json)
+        asked["text"] = [*text, str(report)]
+        return print_report(source, tokenizer, [] if method is None else method.split(","), asked, json=json)
     _values.require_output(out, dry_run=dry_run)
 
     from scionwood.cli._output import check_delivery, deliver
@@ -94,17 +100,9 @@ def command(
 
     inputs = [source, tokenizer]
     check_delivery(out, inputs, shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory)
-    made = vocabulary(
-        source,
-        tokenizer=tokenizer,
-        method=method or "mean_subword",
-        text=text,
-        vectors=vectors,
-        options=options,
-        seed=seed,
-        pad_to_multiple_of=pad_to_multiple_of,
-        special=named,
-    )
+    method = method or "mean_subword"
+    asked |= {"method": method, "options": options, "pad_to_multiple_of": pad_to_multiple_of}
+    made = vocabulary(source, tokenizer=tokenizer, **asked)
     return deliver(
         made,
         out,

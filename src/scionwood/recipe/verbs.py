@@ -272,6 +272,13 @@ VERBS: Mapping[str, Verb] = {
                     default=None,
                 ),
                 Field("special", "settings", "Purpose, such as eos, → the new token that serves it."),
+                Field(
+                    "match",
+                    "value",
+                    "Which tokens keep their rows.",
+                    annotation=Literal["exact", "fuzzy"],
+                    default="exact",
+                ),
                 _METHOD_OPTIONS,
                 _SEED,
             ),

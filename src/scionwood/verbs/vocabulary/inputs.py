@@ -16,7 +16,7 @@ from scionwood.methods.record import Record
 from scionwood.methods.vocabulary.glove import glove
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
-from scionwood.verbs.vocabulary.tokens import Tokens, overlap_of, pieces_of
+from scionwood.verbs.vocabulary.tokens import Match, Tokens, overlap_of, pieces_of
 from scionwood.verbs.vocabulary.vectors import Vectors
 
 __all__ = ["Inputs", "read_text"]
@@ -43,6 +43,7 @@ class Inputs:
         seed: of everything random.
         named: purpose → new special token, where the tokenizer does not say.
         given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``.
+        match: what counts as the same text.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Inputs:
         seed: int = 0,
         named: Mapping[str, str] | None = None,
         given: Mapping[str, Any] | None = None,
+        match: Match = "exact",
     ) -> None:
         self.source = source
         self.target = target
@@ -62,6 +64,7 @@ class Inputs:
         self.spaces = list(vectors)
         self.seed = seed
         self.named = named
+        self.match: Match = match
         self.given = dict(given or {})
         self._made: dict[Hashable, Any] = {}
 
@@ -115,7 +118,11 @@ class Inputs:
     @cached_property
     def overlap(self) -> Tensor:
         """For each target token the source token of the same text or purpose."""
-        return overlap_of(self.source, self.target, self.named)
+        return self.overlap_by(self.match)
+
+    def overlap_by(self, match: Match) -> Tensor:
+        """The same, by what counts as the same text."""
+        return self._kept(("overlap", match), lambda: overlap_of(self.source, self.target, self.named, match=match))
 
     @cached_property
     def pieces(self) -> list[Tensor]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.vocabulary.settings import Numbers
-from scionwood.verbs.vocabulary.tokens import Tokens, purposes_of
+from scionwood.verbs.vocabulary.tokens import Match, Tokens, purposes_of
 from scionwood.verbs.vocabulary.vocabulary import Setting
 
 __all__ = ["Line", "Report", "report"]
@@ -56,7 +57,8 @@ class Report:
 
     Args:
         tokens: how many the target has.
-        shared: how many of them the source has, too.
+        shared: how many of them the source has, too, by what counts as the same text.
+        overlaps: the same by every way to match: exact, and fuzzy.
         fertility: tokens a word, by the source's tokenizer and by the target's.
         bytes_per_token: of the text, likewise.
         loss: what the model predicts, by which it is measured; nothing for a model that predicts no tokens.
@@ -66,6 +68,7 @@ class Report:
 
     tokens: int
     shared: int
+    overlaps: Mapping[Match, int]
     fertility: tuple[float, float]
     bytes_per_token: tuple[float, float]
     loss: Objective | None
@@ -104,9 +107,11 @@ def report(setting: Setting, methods: Sequence[str] = ()) -> Report:
         tables = {key: rows.apply(setting.tables[key].read(setting.source.size)) for key, rows in made.items()}
         first = next(iter(made.values()))
         lines.append(Line(name, first.counts, model.after(tables, text), model.lacking))
+    overlaps = {way: int((setting.inputs.overlap_by(way) >= 0).sum()) for way in get_args(Match)}
     return Report(
         tokens=setting.target.size,
-        shared=int((setting.inputs.overlap >= 0).sum()),
+        shared=overlaps[setting.inputs.match],
+        overlaps=overlaps,
         fertility=(_fertility(setting.source, text), _fertility(setting.target, text)),
         bytes_per_token=(_bytes_per_token(setting.source, text), _bytes_per_token(setting.target, text)),
         loss=model.objective,

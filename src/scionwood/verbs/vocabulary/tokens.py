@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -26,10 +26,13 @@ from scionwood.verbs.tokenizer.vocabulary import (
     read_vocabulary,
 )
 
-__all__ = ["INSTEAD", "PURPOSES", "Tokens", "overlap_of", "pieces_of", "read_tokens", "tokens_beside"]
+__all__ = ["INSTEAD", "PURPOSES", "Match", "Tokens", "overlap_of", "pieces_of", "read_tokens", "tokens_beside"]
 
 PURPOSES = ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
 """What special tokens are for, as tokenizer_config.json and configs name it."""
+
+Match = Literal["exact", "fuzzy"]
+"""What counts as the same text: every letter and space, or letters whatever their case and a space before them."""
 
 INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
 """Encoders begin with what decoders call bos, and end likewise."""
@@ -121,6 +124,19 @@ class Tokens:
                 found[number] = text
         return found
 
+    @cached_property
+    def letters(self) -> dict[int, str]:
+        """Id → its text in small letters, without spaces before it; by id, and none where nothing is left."""
+        found = {}
+        for number, spelled in sorted(self.spelled.items()):
+            try:
+                text = spelled.decode().lstrip(" ").lower()
+            except UnicodeDecodeError:
+                continue
+            if text:
+                found[number] = text
+        return found
+
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, without special ones at its ends."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -190,21 +206,35 @@ def _tokenizer_checkpoint(source: str | Path | Checkpoint) -> Checkpoint:
     return open_checkpoint(str(source))
 
 
-def overlap_of(source: Tokens, target: Tokens, named: Mapping[str, str] | None = None) -> Tensor:
+def overlap_of(
+    source: Tokens, target: Tokens, named: Mapping[str, str] | None = None, *, match: Match = "exact"
+) -> Tensor:
     """Return for each target token the source token of the same text or, if special, of the same purpose; else -1.
+
+    With ``fuzzy``, a token whose text the source lacks has the token of the same letters, whatever their case and whether or
+    not a space stands before them. Of several it is the one in small letters without a space, else the first: FOCUS's
+    rule (Dobler & de Melo, 2023). Officially tokens of nothing but spaces are one text then, too; here they are not.
 
     Args:
         source: the model's own tokenizer.
         target: the new one.
         named: purpose → the spelling of the new token for it, where the tokenizer does not say.
+        match: what counts as the same text.
     """
     overlap = torch.full((target.size,), -1)
     by_text: dict[bytes, int] = {}
+    by_letters: dict[str, int] = {}
     for number, text in source.spelled.items():
         by_text.setdefault(text, number)
+    if match == "fuzzy":
+        plainly = {letters for number, letters in source.letters.items() if source.spelled[number] == letters.encode()}
+        for number, letters in source.letters.items():
+            if letters not in plainly or source.spelled[number] == letters.encode():
+                by_letters.setdefault(letters, number)
     for number, text in target.spelled.items():
-        if text in by_text:
-            overlap[number] = by_text[text]
+        found = by_text.get(text, by_letters.get(target.letters.get(number, "")))
+        if found is not None:
+            overlap[number] = found
     for token, number in target.vocabulary.ids.items():
         if number in target.special_ids and token in source.vocabulary.ids:
             overlap[number] = source.vocabulary.ids[token]

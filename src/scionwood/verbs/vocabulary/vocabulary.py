@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,14 @@ from scionwood.checkpoint import (
 )
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
-from scionwood.errors import MatchError, MethodError
+from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Rows
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
 from scionwood.verbs.vocabulary.settings import settle
 from scionwood.verbs.vocabulary.tables import Table, as_stored, tables_of
-from scionwood.verbs.vocabulary.tokens import Tokens, read_tokens, tokens_beside
+from scionwood.verbs.vocabulary.tokens import Match, Tokens, read_tokens, tokens_beside
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
 __all__ = ["Setting", "setting_of", "vocabulary"]
@@ -49,6 +49,7 @@ def vocabulary(
     seed: int = 0,
     pad_to_multiple_of: int | None = None,
     special: Mapping[str, str] | None = None,
+    match: Match = "exact",
     inputs: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Give a model another tokenizer's vocabulary: rows of its embedding and head for the new tokens.
@@ -68,6 +69,8 @@ def vocabulary(
         seed: of everything random.
         pad_to_multiple_of: rows are added up to a multiple of it, the mean of the others.
         special: purpose (``eos``) → the new token that serves it, where the tokenizer does not say.
+        match: which tokens are in both vocabularies: those of the same text, or with ``fuzzy`` also those of the same
+            letters whatever their case and whether or not a space stands before them.
         inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``.
 
     Returns:
@@ -77,13 +80,15 @@ def vocabulary(
     Raises:
         SourceError: the model, the tokenizer, the text or the vectors cannot be read.
         MatchError: the model has no table of tokens or no tokenizer, or special tokens have no counterpart.
-        MethodError: an unknown method or option, or a method without what it needs.
+        MethodError: an unknown method, option or way to match, or a method without what it needs.
     """
     function = registry.load(method, family="vocabulary")
     resolved = resolve(function, dict(options or {}))
     if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
         raise MethodError(f"Rows cannot be brought up to a multiple of {pad_to_multiple_of}.")
-    setting = setting_of(source, tokenizer, text=text, vectors=vectors, seed=seed, special=special, inputs=inputs)
+    setting = setting_of(
+        source, tokenizer, text=text, vectors=vectors, seed=seed, special=special, match=match, inputs=inputs
+    )
     checkpoint = setting.checkpoint
     multiple = pad_to_multiple_of or 1
     rows = -(-setting.target.size // multiple) * multiple
@@ -110,6 +115,7 @@ def vocabulary(
         "vectors": [str(each) for each in vectors],
         "pad_to_multiple_of": pad_to_multiple_of,
         "special": dict(special or {}),
+        "match": match if match != "exact" else None,
     }
     return dataclasses.replace(
         checkpoint,
@@ -167,6 +173,7 @@ def setting_of(
     vectors: Sequence[str | Path] = (),
     seed: int = 0,
     special: Mapping[str, str] | None = None,
+    match: Match = "exact",
     inputs: Mapping[str, Any] | None = None,
 ) -> Setting:
     """Read a model, both tokenizers, the text and the vectors.
@@ -174,7 +181,11 @@ def setting_of(
     Raises:
         SourceError: something cannot be read.
         MatchError: the model has no config, no table of tokens, or no tokenizer.
+        MethodError: there is no such way to match, or there are too many files of vectors.
     """
+    if match not in get_args(Match):
+        ways = get_args(Match)
+        raise MethodError(f"Tokens match {' or '.join(ways)}, not {match!r}{nearest(str(match), ways)}.")
     checkpoint = open_checkpoint(source)
     if checkpoint.config is None or "model_type" not in checkpoint.config:
         raise MatchError(
@@ -188,7 +199,7 @@ def setting_of(
     tables = {table.stored.name: table for table in tables_of(model, checkpoint)}
     least = min(table.rows for table in tables.values())
     own = tokens_beside(checkpoint, least)
-    handed = Inputs(own, target, text=documents, vectors=spaces, seed=seed, named=special, given=inputs)
+    handed = Inputs(own, target, text=documents, vectors=spaces, seed=seed, named=special, given=inputs, match=match)
     return Setting(checkpoint, tables, own, target, handed)
 
 
