@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import scionwood
 from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, ScionwoodError
+from scionwood.train.growth.learngene import LinearExpansion
 
 LLAMA = LISTED["Llama"]
 DOUBLE = {"hidden_size": 96, "num_attention_heads": 12, "num_key_value_heads": 6, "intermediate_size": 160}
@@ -32,6 +33,15 @@ def folder(small: scionwood.Checkpoint, tmp_path_factory: pytest.TempPathFactory
     where = tmp_path_factory.mktemp("grow") / "small"
     scionwood.write(small, where)
     return where
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.up(x).relu())
 
 
 def tensors(checkpoint: scionwood.Checkpoint) -> dict[str, Tensor]:
@@ -230,6 +240,83 @@ def test_what_the_graph_never_looks_at_does_not_stand_in_the_way() -> None:
     assert made.difference < 1e-5
 
 
+def in_layer(tensors: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
+    start = f"model.layers.{layer}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def test_a_learngene_of_two_blocks_is_expanded_by_position(small: scionwood.Checkpoint) -> None:
+    """TLEG: layer l of L is B + (l - 1) / L A, and the rest of the model is the source's."""
+    source = tensors(small)
+    start, slope = in_layer(source, 0), in_layer(source, 1)
+    grown = scionwood.grow(small, set={"num_hidden_layers": 5}, depth="linear_expansion")
+    made = tensors(grown)
+    for layer in range(5):
+        found = in_layer(made, layer)
+        assert found.keys() == start.keys()
+        assert all(torch.equal(found[name], start[name] + layer / 5 * slope[name]) for name in found)
+    assert all(torch.equal(made[name], source[name]) for name in made if ".layers." not in name)
+    ledger = grown.ledger or ()
+    assert not [entry for entry in ledger if entry.action == "dropped"]  # block 1 is used
+    assert [entry.detail for entry in ledger if entry.action == "changed"] == [
+        "model.layers is expanded from two blocks, which are no layers by themselves"
+    ]
+    loaded(grown)
+    # A target of two blocks is asked for by the name of its list: block 1 is B + A / 2 then.
+    same = tensors(scionwood.grow(small, set={"num_hidden_layers": 2}, depth={"model.layers": "linear_expansion"}))
+    assert all(torch.equal(tensor, start[name] + 0.5 * slope[name]) for name, tensor in in_layer(same, 1).items())
+
+
+def test_expanding_and_widening_at_once_is_one_after_the_other(small: scionwood.Checkpoint) -> None:
+    deep = scionwood.grow(small, set={"num_hidden_layers": 3}, depth="linear_expansion")
+    apart = tensors(scionwood.grow(deep, set=DOUBLE, options={"snr_db": None}))
+    sizes = {**DOUBLE, "num_hidden_layers": 3}
+    at_once = tensors(scionwood.grow(small, set=sizes, depth="linear_expansion", options={"snr_db": None}))
+    assert apart.keys() == at_once.keys()
+    for name, tensor in at_once.items():
+        torch.testing.assert_close(tensor, apart[name], atol=1e-6, rtol=1e-5)
+    half = dataclasses.replace(
+        small, tensors={name: tensor.cast(torch.bfloat16) for name, tensor in small.tensors.items()}
+    )
+    rounded = tensors(scionwood.grow(half, set={"num_hidden_layers": 3}, depth="linear_expansion"))
+    start, slope = (in_layer(tensors(half), layer) for layer in (0, 1))
+    for name, tensor in in_layer(rounded, 2).items():
+        assert torch.equal(tensor, (start[name].float() + 2 / 3 * slope[name].float()).bfloat16())
+
+
+def test_what_a_trunk_learned_is_grown_to_any_depth() -> None:
+    torch.manual_seed(0)
+    trunk = LinearExpansion(Residual(), depth=4)
+    for slope in trunk.A.values():
+        nn.init.normal_(slope, std=0.1)
+
+    def net(blocks: nn.ModuleList) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.Sequential(*blocks), nn.Linear(8, 2))
+
+    source, target = net(trunk.blocks()), net(nn.ModuleList(Residual() for _ in range(6)))
+    grown = scionwood.grow(source, like=target, inputs=torch.zeros(1, 4), depth="linear_expansion")
+    target.load_state_dict(tensors(grown))
+    x = wanted = torch.randn(5, 8)
+    for block in trunk.expand(6):
+        wanted = block(wanted)
+    torch.testing.assert_close(cast("Any", target)[1](x), wanted)
+
+
+def test_stages_are_shared_out_and_the_command_writes_them(
+    folder: Path, small: scionwood.Checkpoint, tmp_path: Path
+) -> None:
+    out, source = tmp_path / "out", tensors(small)
+    given = ["grow", str(folder), "--set=num_hidden_layers=5", "--depth=stage_sharing", "--out", str(out)]
+    assert run(given) == 0
+    made = tensors(scionwood.open(out))
+    for layer, stage in enumerate([0, 0, 1, 1, 1]):
+        found, stored_ = in_layer(made, layer), in_layer(source, stage)
+        assert all(torch.equal(found[name], stored_[name]) for name in stored_)
+    given[3:] = ["--depth=linear_expansion", "--out", str(tmp_path / "expanded")]
+    assert run(given) == 0
+    assert run(["reproduce", str(tmp_path / "expanded")]) == 0
+
+
 def test_layer_kinds_follow_the_blocks() -> None:
     config = LISTED["Gemma2"] | {"layer_types": ["sliding_attention", "full_attention"]}
     module, _ = random_source(config)
@@ -259,6 +346,20 @@ REFUSED = [
     ),
     ({"set": DOUBLE, "depth": {"layers": "stack"}}, MethodError, "no list of blocks is called 'layers' (did you mean"),
     ({"set": DOUBLE, "method": "hyperclone"}, MethodError, "hypercloning"),
+    (
+        {"set": DOUBLE, "depth": "linear_expansion"},
+        MethodError,
+        "no list of blocks grows, so that linear_expansion has",
+    ),
+    (
+        {
+            "set": {**DOUBLE, "num_hidden_layers": 4},
+            "depth": "linear_expansion",
+            "method": "bert2bert",
+        },
+        MethodError,
+        "give --option expansion=fpi",
+    ),
     ({"like": LISTED["BERT"]}, MatchError, "are of different families"),
     ({}, MethodError, "nothing says what the target shall be"),
 ]

@@ -45,11 +45,12 @@ def command(
     method
         How every axis grows; 'scionwood methods grow' lists the methods.
     depth
-        Which layers a deeper target has: block_expansion, stack, interleave, depth_up_scaling, or the numbers of the
-        source's layers, 0,1,1,2. For nets with several lists of blocks also LIST=RULE, once for each. block_expansion
-        unless given; with --method ligo, stack.
+        Which layers a deeper target has: block_expansion (unless given), stack (for ligo, unless given), interleave,
+        depth_up_scaling, stage_sharing, linear_expansion, or the source's layers, 0,1,1,2. LIST=RULE, once for each,
+        where there are several lists of blocks.
     text
-        A file of text that the method learns on (ligo); may be repeated.
+        A file of text that the method learns on (ligo); may be repeated. It learns whenever the command runs, a dry
+        run included.
     seed
         For everything that is drawn: noise between copies, and new weights.
     option

@@ -94,6 +94,9 @@ def load(name: str, family: str | None = None) -> Callable[..., Any]:
     full = name if family is None or name.startswith(f"{family}.") else f"{family}.{name}"
     entries = _entries()
     if full not in entries:
+        home, _, system = full.rpartition(".")
+        if home in families() and (found := _elsewhere(home, system)):
+            raise MethodError(f"{name} is no method of {home}: it {found[0]}.", hint=found[1])
         known = [entry.name for entry in (listing(family) if family else entries.values())]
         others = [other for other in entries if family and name in (other, other.partition(".")[2])]
         hint = (
@@ -118,6 +121,15 @@ def load(name: str, family: str | None = None) -> Callable[..., Any]:
     if record.name != full:
         raise MethodError(f"The method registered as {full!r} in {entry.distribution!r} calls itself {record.name!r}.")
     return function
+
+
+def _elsewhere(family: str, system: str) -> tuple[str, str] | None:
+    """Why a system of the literature is no method of a family, and where it is, however it is written: MixtureGrowth."""
+    if not (ROOT / family).is_dir():
+        return None
+    told = getattr(importlib.import_module(f"scionwood.methods.{family}"), "ELSEWHERE", {})
+    plain = re.sub(r"[-_ ]", "", system).lower()
+    return next((found for known, found in told.items() if known.replace("_", "") == plain), None)
 
 
 def _unknown(what: str, name: str, known: list[str], hint: str | None = None) -> MethodError:

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from scionwood.errors import MethodError
-from scionwood.train.growth.learngene import LinearExpansion, StageShared, allocate, distillation_loss
+from scionwood.methods.grow.learngene import allocate
+from scionwood.train.growth.learngene import LinearExpansion, StageShared, distillation_loss
 
 WIDTH = 32
 

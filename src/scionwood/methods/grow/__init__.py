@@ -13,4 +13,57 @@ The contract, which ``growth`` holds and the verb relies on:
 5. A size that cannot be served is a ``MethodError`` that names the sizes; the verb adds the tensor and the axis.
 
 Which blocks a deeper target has is chosen apart, by a rule of ``depth``: it is an option of the verb, not a method.
+
+Systems that are no function of one source's weights are no methods here, and ``ELSEWHERE`` says where they are: nets that
+were trained as mixtures of templates have these beside their weights, which an ordinary checkpoint does not; a
+hypernetwork takes the shapes of layers, and a diffusion model a bank of models, and no source at all.
 """
+
+from collections.abc import Mapping
+
+__all__ = ["ELSEWHERE"]
+
+_MIXTURE = (
+    "joins two nets trained as mixtures of templates: a checkpoint of weights has no templates and no coefficients",
+    "scionwood.train.growth.mixture makes the layers, trains as two members, and grows them",
+)
+_HYPERNETWORK = (
+    "predicts weights from the shapes of a net's layers alone: it takes no source, and was trained for one task",
+    "scionwood.train.growth.hypernetwork trains one, and predicts the weights of Linear and convolution layers",
+)
+_DENOISED = (
+    "draws weights like those of a bank of trained models of one shape: it grows none of them",
+    "scionwood.train.growth.denoised learns the bank, and gives the weights for a new condition",
+)
+_LEARNGENE = (
+    "grows the depth from a few trained blocks, which is a depth rule and goes with any method",
+    "give --depth stage_sharing (SWS) or --depth linear_expansion (TLEG); scionwood.train.growth.learngene trains the blocks",
+)
+_MASKS = (
+    "is weights, which are the method masked, and masks in training",
+    "give --method masked; scionwood.train.growth.masks fades the new parts in",
+)
+
+ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "mixture_growth": _MIXTURE,
+    "mixture": _MIXTURE,
+    "hypernetwork": _HYPERNETWORK,
+    "parameter_prediction": _HYPERNETWORK,
+    "logah": _HYPERNETWORK,
+    "ghn3": _HYPERNETWORK,
+    "denoised": _DENOISED,
+    "denoised_weights": _DENOISED,
+    "learngene": _LEARNGENE,
+    "sws": _LEARNGENE,
+    "tleg": _LEARNGENE,
+    "masked_structural_growth": _MASKS,
+    "net2deeper": (
+        "inserts layers that are the identity between others, so that the model has other parts than its config says",
+        "scionwood.train.growth.net2deeper inserts them into a module; --depth block_expansion adds blocks that do nothing yet",
+    ),
+    **{
+        rule: ("is a depth rule, and goes with any method", f"give --depth {rule}")
+        for rule in ("block_expansion", "stack", "interleave", "depth_up_scaling", "stage_sharing", "linear_expansion")
+    },
+}
+"""Name of a system that is no method of this family → why, and where it is."""

@@ -11,6 +11,10 @@ rule                  blocks of a target of n, from a source of L
 ``stack``             i mod L: the whole stack again (Gong et al., 2019)
 ``interleave``        every block, so many times in a row, the first ones once more where n is no multiple
 ``depth_up_scaling``  the first n / 2 and the last n / 2 (SOLAR, Kim et al., 2023, arXiv:2312.15166)
+``stage_sharing``     every block several times in a row, the last ones once more where n is no multiple: the blocks are the
+                      stages of a learngene (SWS, Xia et al., 2024, arXiv:2404.16897)
+``linear_expansion``  block l is B + l / n A, l = 0 … n - 1: the source's two blocks B and A are a learngene (TLEG, Xia et al.,
+                      2023, arXiv:2312.05614)
 ====================  ================================================================================================
 
 Only ``block_expansion`` leaves the function as it is, and only where blocks add to a stream that passes on unchanged.
@@ -20,11 +24,15 @@ LLaMA-Pro's own script fails where s is no whole number (32 to 41); here it is a
 from collections.abc import Sequence
 
 from scionwood.errors import MethodError, nearest
+from scionwood.methods.grow.learngene import allocate
 
-__all__ = ["DEPTH_RULES", "Deeper", "deeper"]
+__all__ = ["DEPTH_RULES", "EXPANSION", "Deeper", "deeper"]
 
 Deeper = tuple[tuple[int, bool], ...]
 """For every block of the target: the block of the source, and whether it must do nothing."""
+
+EXPANSION = "linear_expansion"
+"""The rule by which block 1 is no block, but the slope that is added to block 0: see ``learngene.expanded``."""
 
 
 def _block_expansion(depth: int, n: int) -> Deeper:
@@ -60,6 +68,20 @@ def _interleave(depth: int, n: int) -> Deeper:
     return tuple((block, False) for block in range(depth) for _ in range(times + (block < rest)))
 
 
+def _stage_sharing(depth: int, n: int) -> Deeper:
+    return tuple((block, False) for block, times in enumerate(allocate(n, [1] * depth)) for _ in range(times))
+
+
+def _linear_expansion(depth: int, n: int) -> Deeper:
+    if depth != 2:
+        raise MethodError(
+            f"linear_expansion expands two blocks, B and A, not {depth}",
+            hint="a learngene of linear expansion is trained by scionwood.train.growth.learngene.LinearExpansion; "
+            "stage_sharing, stack and interleave serve any number of blocks",
+        )
+    return ((0, False),) * n
+
+
 def _depth_up_scaling(depth: int, n: int) -> Deeper:
     if n > 2 * depth:
         raise MethodError(
@@ -75,6 +97,8 @@ DEPTH_RULES = {
     "stack": _stack,
     "interleave": _interleave,
     "depth_up_scaling": _depth_up_scaling,
+    "stage_sharing": _stage_sharing,
+    EXPANSION: _linear_expansion,
 }
 """Name → rule."""
 
@@ -86,6 +110,8 @@ def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
     [0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7]
     >>> deeper("block_expansion", 4, 6)
     ((0, False), (1, False), (1, True), (2, False), (3, False), (3, True))
+    >>> [block for block, _ in deeper("stage_sharing", 3, 7)]
+    [0, 0, 1, 1, 2, 2, 2]
 
     Args:
         rule: a name, or the blocks of the source themselves.
@@ -107,6 +133,6 @@ def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
             f"unknown depth rule {rule!r}{nearest(rule, list(DEPTH_RULES))}",
             hint=f"there are {', '.join(DEPTH_RULES)}, or the blocks' numbers",
         )
-    if n == depth:
+    if n == depth and rule != EXPANSION:
         return tuple((block, False) for block in range(n))
     return DEPTH_RULES[rule](depth, n)

@@ -13,6 +13,8 @@ and depths that it was trained on it is worth nothing.
 This is the honest size for a CPU, not a port: plain nets, one layer after another, where GHN-3 reads a graph of
 operations with shortest paths as edges; attention is full. It has 42 976 numbers. Published checkpoints are not loaded.
 
+It takes shapes and no weights, and what it was trained for is one task: it is no method of ``scionwood grow``.
+
 Measured on scikit-learn's digits: 1200 steps of meta-training on nets of one to three hidden layers of 16 to 64, 15 to 28
 seconds on one core; three seeds. Test accuracy in per cent of nets not seen, after 0, 20 and 50 steps of gradient descent
 at a rate of 0.05, predicted, then from He's start: one layer of 40: 85, 87, 88, then 6, 23, 54; layers of 56 and 20: 86,

@@ -8,6 +8,9 @@ instead of one checkpoint for every size. Then models of many depths start from 
 helps where several sizes are needed; a single model of one size is better off with weights selected from the teacher.
 A model as deep as the auxiliary one computes exactly what that computed; others start near, the nearer the closer.
 
+The formulas are ``scionwood.methods.grow.learngene``'s: trained blocks that were stored as a model of m blocks, or of B and
+A, are grown by ``scionwood grow --depth stage_sharing`` or ``linear_expansion``, with the rest of the model and its width.
+
 The papers say in what order stages stand, not how layers are divided among them: ``allocate`` shares them out as in
 the auxiliary model, what remains to later stages. Nor do their abstracts give the distillation's weight and
 temperature; 0.5 and 1 here are ours. No official code was found.
@@ -19,8 +22,7 @@ So the small shared trunks are as good a start as the whole teacher, and no bett
 """
 
 import copy
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,36 +31,9 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from scionwood.errors import MethodError
+from scionwood.methods.grow.learngene import allocate, expanded
 
-__all__ = ["LinearExpansion", "StageShared", "allocate", "distillation_loss"]
-
-
-def allocate(depth: int, repeats: Sequence[int]) -> list[int]:
-    """Return how many of a model's layers each stage gets: spread as in the auxiliary model, the rest to later stages.
-
-    >>> allocate(12, [3, 3, 3, 3]), allocate(6, [3, 3, 3, 3]), allocate(9, [1, 2, 3])
-    ([3, 3, 3, 3], [1, 1, 2, 2], [1, 3, 5])
-
-    Args:
-        depth: of the model that is made.
-        repeats: how often the auxiliary model applies the block of each stage.
-
-    Raises:
-        MethodError: fewer layers than stages, or a stage without layers.
-    """
-    if not repeats or min(repeats) < 1:
-        raise MethodError(f"every stage has a layer at least, found {list(repeats)}")
-    if depth < len(repeats):
-        raise MethodError(f"{depth} layers do not reach for {len(repeats)} stages: each needs one")
-    total = sum(repeats)
-    counts = [max(1, depth * repeat // total) for repeat in repeats]
-    for stage in itertools.cycle(reversed(range(len(repeats)))):
-        if sum(counts) >= depth:
-            break
-        counts[stage] += 1
-    while sum(counts) > depth:  # the least stages were lifted to one: the largest pays
-        counts[counts.index(max(counts))] -= 1
-    return counts
+__all__ = ["LinearExpansion", "StageShared", "distillation_loss"]
 
 
 def distillation_loss(
@@ -164,7 +139,7 @@ class LinearExpansion(nn.Module):
     def weights(self, layer: int, depth: int) -> dict[str, Tensor]:
         """Return the weights of one layer, counted from 0, of a model of some depth."""
         names = (name for name, _ in self._block[0].named_parameters())
-        return {name: self.B[_key(name)] + layer / depth * self.A[_key(name)] for name in names}
+        return {name: expanded(self.B[_key(name)], self.A[_key(name)], layer, depth) for name in names}
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         self._block[0].train(self.training)
@@ -176,15 +151,23 @@ class LinearExpansion(nn.Module):
         """Return the untied blocks of a model of any depth, by the formula with its own depth."""
         if depth < 1:
             raise MethodError(f"a model has a layer at least, found {depth}")
-        made = []
-        for layer in range(depth):
-            block = copy.deepcopy(self._block[0])
-            with torch.no_grad():
-                values = self.weights(layer, depth)
-                for name, weight in block.named_parameters():
-                    weight.data = values[name].detach().clone()
-            made.append(block)
-        return nn.ModuleList(made)
+        return nn.ModuleList(self._with(self.weights(layer, depth)) for layer in range(depth))
+
+    def blocks(self) -> nn.ModuleList:
+        """Return B and A as two blocks: the list of a model of two blocks, which ``--depth linear_expansion`` grows from.
+
+        >>> [float(block.weight.detach()) for block in LinearExpansion(nn.Linear(1, 1, bias=False), 3).blocks()][1]
+        0.0
+        """
+        names = [name for name, _ in self._block[0].named_parameters()]
+        return nn.ModuleList(self._with({name: held[_key(name)] for name in names}) for held in (self.B, self.A))
+
+    def _with(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A block of its own with these weights."""
+        block = copy.deepcopy(self._block[0])
+        for name, weight in block.named_parameters():
+            weight.data = weights[name].detach().clone()
+        return block
 
 
 def _key(name: str) -> str:

@@ -14,6 +14,9 @@ them all. Only with three templates or more is there one orthogonal to both memb
 as the paper uses, it is merely the weakest. The official code skips a_2 in that mode, so it keeps its first random
 value; here both are set. Its ``random`` draws evenly from 0 to 1, and so does this one.
 
+Growing needs the templates and the coefficients, which only nets of these layers have: ``scionwood grow``, which takes a
+checkpoint of weights, does not have it.
+
 Measured on scikit-learn's digits (three convolutions of 32 channels, members of 200 steps each, then 120 grown, 5 seeds),
 test accuracy in per cent learning from 300 images: members 94.0; grown, at once and after training: orthogonal 40.2 and
 93.8, copy 21.2 and 94.7, random 56.8 and 94.3, zero with ``average`` 95.6 and 95.5; a full net with as many operations in

@@ -19,7 +19,7 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
-from scionwood.methods.grow.depth import Deeper, deeper
+from scionwood.methods.grow.depth import EXPANSION, Deeper, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
@@ -97,8 +97,13 @@ def grow(
 
     small = anatomies.derive(smaller)
 
+    expanded: list[str] = []
+
     def blocks(path: str, old: int, new: int) -> Sequence[int]:
-        found = _blocks(rules, path, old, new)
+        rule = _rule(rules, path, old, new)
+        found = _blocks(rule, path, old, new)
+        if rule == EXPANSION:
+            expanded.append(path)
         # The path is the target's: its outer indices were mapped before this is asked.
         own = through(path, {outer: [block for block, _ in each] for outer, each in chosen.items()})
         chosen[path] = _like_their_neighbours(small, own, found)
@@ -113,9 +118,19 @@ def grow(
     )
     if isinstance(rules, Mapping):
         _check_lists(rules, list(pair.target.depth))
+    if rules == EXPANSION and not expanded:
+        raise MethodError(
+            f"no list of blocks grows, so that {EXPANSION} has nothing to expand",
+            hint=f"name the list that is expanded all the same: --depth {next(iter(pair.target.depth), 'LIST')}={EXPANSION}",
+        )
     statistics = {name for name, _ in larger.module.named_buffers()}
     growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties), statistics)
     growths.check()
+    if expanded and any(growth.following is not None for growth in growths.grown.values()):
+        raise MethodError(
+            f"{method} takes new rows from the next block, and two blocks that are expanded have none",
+            hint="give --option expansion=fpi, or grow depth first and width after it",
+        )
     read = layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
     fresh = FreshWeights(larger, seed)
     maker: Maker
@@ -141,9 +156,10 @@ def grow(
             larger,
             found.parameters,
             found.told,
+            expanded,
             seed,
         )
-        failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen), *found.failures)
+        failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen, expanded), *found.failures)
         verdict = _verdict(failures, found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
@@ -172,14 +188,15 @@ def _rules(depth: Depth | None, *, learned: bool) -> Depth:
     """The rules for deeper targets.
 
     Raises:
-        MethodError: blocks are to do nothing, where layers are mixed.
+        MethodError: layers that are learned mixtures are to begin as something else than copies.
     """
     if depth is None:
         return "stack" if learned else "block_expansion"
-    if learned and "block_expansion" in (depth.values() if isinstance(depth, Mapping) else [depth]):
+    rules = depth.values() if isinstance(depth, Mapping) else [depth]
+    if learned and (wrong := [rule for rule in rules if rule in ("block_expansion", EXPANSION)]):
         raise MethodError(
-            "Where layers are learned mixtures they begin as copies, not as blocks that do nothing.",
-            hint="give --depth stack, interleave, or the blocks' numbers; block_expansion goes with the other methods",
+            f"Where layers are learned mixtures they begin as copies, not by {wrong[0]}.",
+            hint=f"give --depth stack, interleave, or the blocks' numbers; {wrong[0]} goes with the other methods",
         )
     return depth
 
@@ -188,17 +205,21 @@ def _follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
     return [block for block, _ in deeper(rule, old, new)]
 
 
-def _blocks(depth: Depth, path: str, old: int, new: int) -> Deeper:
+def _rule(depth: Depth, path: str, old: int, new: int) -> str | Sequence[int]:
+    """The rule for one list of blocks."""
+    # Without a name, a rule or an explicit list is meant for the lists of blocks that grow.
+    if old == new and not (isinstance(depth, Mapping) and path in depth):
+        return "block_expansion"
+    return depth.get(path, "block_expansion") if isinstance(depth, Mapping) else depth
+
+
+def _blocks(rule: str | Sequence[int], path: str, old: int, new: int) -> Deeper:
     """The source's blocks of one block list, and which of them must do nothing yet."""
     if new < old:
         raise MatchError(
             f"{path or 'the model'} has {new} blocks in the target, {old} in the source",
             hint="growing keeps every block; a shallower model is selected: scionwood select",
         )
-    rule = depth.get(path, "block_expansion") if isinstance(depth, Mapping) else depth
-    # Without a name, an explicit list is meant for the lists of blocks that grow.
-    if old == new and not (isinstance(depth, Mapping) and path in depth):
-        rule = "block_expansion"
     try:
         return deeper(rule, old, new)
     except MethodError as error:
@@ -264,12 +285,14 @@ def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
     return found
 
 
-def _changed_by_depth(chosen: Mapping[str, Deeper]) -> list[str]:
-    """Lists of blocks that do something twice, or in another order."""
+def _changed_by_depth(chosen: Mapping[str, Deeper], expanded: Sequence[str]) -> list[str]:
+    """Lists of blocks that do something twice, or in another order, or are made of two."""
     found = []
     for path, blocks in chosen.items():
         kept = [block for block, off in blocks if not off]
-        if kept != sorted(dict.fromkeys(kept)):
+        if path in expanded:
+            found.append(f"{path or 'the model'} is expanded from two blocks, which are no layers by themselves")
+        elif kept != sorted(dict.fromkeys(kept)):
             found.append(f"{path or 'the model'} has blocks of the source several times")
     return found
 

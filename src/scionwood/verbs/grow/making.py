@@ -12,9 +12,11 @@ from torch import Tensor
 
 from scionwood.anatomy import AxisMap
 from scionwood.anatomy.absorb import Correction
-from scionwood.anatomy.depth import indices_in
+from scionwood.anatomy.depth import indices_in, through
 from scionwood.anatomy.layout import Slot
 from scionwood.checkpoint import ComputedTensor, Entry, LazyTensor
+from scionwood.errors import MatchError
+from scionwood.methods.grow.learngene import expanded
 from scionwood.verbs.fresh import generator_for
 from scionwood.verbs.grow.maps import DRAWN, MEAN, ZERO, Along, Growths
 from scionwood.verbs.making import Maker
@@ -30,24 +32,70 @@ class Grower(Maker):
     Args:
         corrections: what becomes of parameters beyond the maps.
         told: why, for the ledger.
+        expanded: the lists of blocks that are expanded from two.
     """
 
     corrections: Mapping[str, Correction] = dataclasses.field(default_factory=dict)
     told: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    expanded: Sequence[str] = ()
     seed: int = 0
 
     def _taken(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[Any]) -> tuple[LazyTensor, Entry]:
         correction = self.corrections.get(slot.tensor)
         alongs = self._alongs(slot)
-        if all(along.map.is_identity and along.code is None for along in alongs) and correction is None:
+        place = self._place(slot)
+        plain = correction is None and (place is None or place[0] == 0)
+        if plain and all(along.map.is_identity and along.code is None for along in alongs):
             return super()._taken(slot, boxes, maps)
         stored = [self.checkpoint.tensors[box.name] for box in boxes]
+        wide = [tensor.cast(_wide(tensor.dtype)) for tensor in stored]
+        told, slopes = self._told_of(slot, alongs), []
+        if place is not None and place[0] > 0:
+            slopes = [self.checkpoint.tensors[name] for name in self._slopes(slot, boxes)]
+            wide = [_expanded(*each, *place) for each in zip(wide, slopes, strict=True)]
+            told = "; ".join([f"B + {place[0]}/{place[1]} A, of {slopes[0].name}", *([told] if told else [])])
         source, size = ", ".join(box.name for box in boxes), math.prod(slot.shape)
-        following = self._following(slot, alongs)
-        function = Growing(self, slot, boxes, stored, alongs, correction, following)
-        sources = [*stored, *(() if following is None else following[1])]
+        following = None if place is not None else self._following(slot, alongs)
+        function = Growing(self, slot, boxes, wide, alongs, correction, following, stored[0].dtype)
+        sources = [*stored, *slopes, *(() if following is None else following[1])]
         tensor = ComputedTensor(slot.name, slot.shape, stored[0].dtype, function, whole=function.whole, sources=sources)
-        return tensor, Entry(slot.name, "grown", source, self._told_of(slot, alongs), size)
+        return tensor, Entry(slot.name, "grown", source, told, size)
+
+    def _place(self, slot: Slot) -> tuple[int, int] | None:
+        """The number of the block that a tensor lies in, and how many there are, where the list is expanded from two."""
+        if slot.tensor not in self.match.tensors:
+            return None
+        inside = indices_in(slot.tensor, self.match.target.depth)
+        return next(((block, self.match.target.depth[path]) for path, block in inside if path in self.expanded), None)
+
+    def _slopes(self, slot: Slot, boxes: Sequence[Slot]) -> list[str]:
+        """The stored tensors of block 1 that answer to those of block 0.
+
+        Raises:
+            MatchError: block 1 has other tensors.
+        """
+        path = next(path for path, _ in indices_in(slot.tensor, self.match.target.depth) if path in self.expanded)
+        theirs = through(path, self.match.depth)
+        start = f"{theirs}." if theirs else ""
+        origin = self.match.tensors[slot.tensor].removeprefix(f"{start}0.")
+        slopes = {(box.start, box.size): box for box in self.read.get(f"{start}1.{origin}", ())}
+        found = [slopes.get((box.start, box.size)) for box in boxes]
+        if any(slope is None or slope.order != box.order for slope, box in zip(found, boxes, strict=True)):
+            raise MatchError(
+                f"{theirs or 'the model'} is no learngene of linear expansion: {start}0.{origin} has no counterpart of its shape "
+                "in block 1",
+                hint="both blocks, B and A, have the same tensors: see scionwood.train.growth.learngene.LinearExpansion",
+            )
+        return [slope.name for slope in found if slope is not None]
+
+    def _dropped(self, used: dict[str, str]) -> list[Entry]:
+        slopes = {
+            slope: slot.tensor
+            for slot in self.write.slots
+            if self._place(slot) is not None and self.match.tensors[slot.tensor] in self.read
+            for slope in self._slopes(slot, self.read[self.match.tensors[slot.tensor]])
+        }
+        return super()._dropped({**slopes, **used})
 
     def _alongs(self, slot: Slot) -> list[Along]:
         assert isinstance(self.choices, Growths)
@@ -100,17 +148,19 @@ class Growing:
         alongs: Sequence[Along],
         correction: Correction | None,
         following: tuple[list[Slot], list[LazyTensor]] | None,
+        dtype: torch.dtype,
     ) -> None:
         self.maker = maker
         self.slot = slot
         self.alongs = list(alongs)
         self.correction = correction
-        self.dtype = stored[0].dtype
-        wide = self.dtype if self.dtype in (torch.float32, torch.float64) else torch.float32
+        self.dtype = dtype
         maps = [along.map for along in alongs]
-        self.taking = Taking(slot, boxes, [tensor.cast(wide) for tensor in stored], maps)
+        self.taking = Taking(slot, boxes, stored, maps)
         self.following = (
-            Taking(slot, following[0], [tensor.cast(wide) for tensor in following[1]], maps) if following else None
+            Taking(slot, following[0], [tensor.cast(_wide(dtype)) for tensor in following[1]], maps)
+            if following
+            else None
         )
         codes = [along.code for along in alongs if along.code is not None]
         drawn = any(bool(((code == DRAWN) | (code == MEAN)).any()) for code in codes)
@@ -196,6 +246,22 @@ class Growing:
             for each in (self.correction.scale, self.correction.shift)
         )
         return (box.double() * scale + shift).to(box.dtype)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def _expanded(start: LazyTensor, slope: LazyTensor, layer: int, depth: int) -> LazyTensor:
+    """A tensor of one layer of a linear expansion, computed when it is read."""
+    other = slope.cast(start.dtype)
+
+    def rows(first: int, last: int) -> Tensor:
+        if not start.shape:
+            return expanded(start.read(), other.read(), layer, depth)
+        return expanded(start.read(first, last), other.read(first, last), layer, depth)
+
+    return ComputedTensor(start.name, start.shape, start.dtype, rows, sources=[start, other])
 
 
 def _pairs(index: Tensor | None, divisor: Tensor) -> tuple[Tensor, Tensor]:
