@@ -6,12 +6,22 @@ from tests.architectures.zoo import LISTED
 from tests.grow.preservation import grown
 from tests.grow.zoo import DOUBLED, WIDER
 
+from scionwood.errors import MethodError
+
 QUICK = {
     "Llama": ("all",),
     "GPT-2": ("head width",),
     "BERT": ("all",),
     "ConvNeXt": ("all",),
+    "GPT-NeoX": ("head width",),
+    "Mixtral": ("experts", "experts alone"),
 }
+CONSTANTS = {
+    *((family, "head width") for family in ("Llama", "Qwen3", "GPT-NeoX")),
+    *((family, "heads") for family in ("Falcon (ALiBi)", "MPT")),
+}
+"""Where every index has a constant of its own, which its copy would not have."""
+
 CASES = [
     pytest.param(family, name, marks=[] if name in QUICK.get(family, ()) else [pytest.mark.slow])
     for family, sizes in DOUBLED.items()
@@ -21,9 +31,18 @@ CASES = [
 
 @pytest.mark.parametrize(("family", "name"), CASES)
 def test_hypercloning_preserves(family: str, name: str) -> None:
+    if (family, name) in CONSTANTS:
+        with pytest.raises(MethodError, match="cannot make") as caught:
+            grown(LISTED[family], DOUBLED[family][name])
+        assert "a constant (a rotary frequency, a head's slope) tells its indices apart" in caught.value.problems[0]
+        return
     made = grown(LISTED[family], DOUBLED[family][name])
-    if family == "BERT" and name == "depth":
+    if (family, name) == ("BERT", "depth"):
         assert made.reasons == [f"encoder.layer.{n}: the stream passes layer_norm inside the block" for n in (1, 3)]
+        assert made.difference > 0.1
+        return
+    if name == "experts alone":
+        assert all("it must take 4 (num_experts_per_tok)" in reason for reason in made.reasons)
         assert made.difference > 0.1
         return
     assert made.reasons == []
@@ -78,6 +97,43 @@ def test_inner_axes_of_any_size_are_exact_without_norms_along_them(method: str) 
     made = grown(LISTED["BERT"], WIDER["BERT"]["inner"], method=method, options=options)
     assert made.claims
     assert made.difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes", "reason"),
+    [
+        ({}, {"num_experts": 15, "num_experts_per_tok": 6}, None),
+        ({}, {"num_experts": 15, "num_experts_per_tok": 6, "hidden_size": 96, "num_hidden_layers": 4}, None),
+        ({"norm_topk_prob": True}, {"num_experts": 10, "num_experts_per_tok": 4}, None),
+        ({"norm_topk_prob": True, "num_experts_per_tok": 1}, {"num_experts": 10}, None),
+        (
+            {"num_experts_per_tok": 1},
+            {"num_experts": 10},
+            "shares of copied experts, 0.5 of what they were, go through add",
+        ),
+        ({}, {"num_experts": 10, "num_experts_per_tok": 3}, "the router takes 3 of 10 experts, copies among them"),
+        ({}, {"num_experts_per_tok": 3}, "the router takes 3 of 5 experts, where it took 2"),
+    ],
+)
+def test_copied_experts_share_what_one_was_given(settings: dict, sizes: dict, reason: str | None) -> None:
+    made = grown(LISTED["Qwen3-MoE"] | settings, sizes)
+    assert len(made.reasons) == (0 if reason is None else 2), made.reasons
+    assert all(str(reason) in said for said in made.reasons)
+    assert (made.difference < 1e-5) == (reason is None)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ("net2net", "experts are copied unequally, from 5 to 7"),
+        ("copy_pad", "nothing keeps the router from choosing new ones"),
+    ],
+)
+def test_new_experts_and_unequal_copies_are_no_claim(method: str, reason: str) -> None:
+    made = grown(LISTED["Mixtral"], {"num_local_experts": 7}, method=method)
+    assert len(made.reasons) == 2
+    assert all(reason in said for said in made.reasons)
+    assert made.difference > 0.1
 
 
 def test_a_mistake_is_seen() -> None:

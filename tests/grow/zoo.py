@@ -15,6 +15,8 @@ DOUBLED: dict[str, dict[str, Sizes]] = {
         "inner": {"intermediate_size": 160},
         "heads": {"num_attention_heads": 12, "num_key_value_heads": 6, "head_dim": 8},
         "group": {"num_attention_heads": 12, "head_dim": 8},
+        "keys": {"num_key_value_heads": 6},
+        "head width": {"head_dim": 16},
         "depth": {"num_hidden_layers": 4},
         "all": {
             "hidden_size": 96,
@@ -39,6 +41,8 @@ DOUBLED: dict[str, dict[str, Sizes]] = {
         "inner": {"intermediate_size": 160},
         "heads": {"num_attention_heads": 12, "num_key_value_heads": 6},
         "group": {"num_attention_heads": 12},
+        "keys": {"num_key_value_heads": 6},
+        "head width": {"head_dim": 20},
         "depth": {"num_hidden_layers": 4},
         "all": {
             "hidden_size": 144,
@@ -71,6 +75,7 @@ DOUBLED: dict[str, dict[str, Sizes]] = {
     "GPT-2 (untied)": {"hidden": {"n_embd": 96, "n_head": 12}, "head width": {"n_embd": 96}},
     "GPT-NeoX": {
         "hidden": {"hidden_size": 96, "num_attention_heads": 6},
+        "head width": {"hidden_size": 96},
         "inner": {"intermediate_size": 160},
         "depth": {"num_hidden_layers": 4},
         "all": {
@@ -80,10 +85,30 @@ DOUBLED: dict[str, dict[str, Sizes]] = {
             "num_hidden_layers": 4,
         },
     },
-    "Falcon (multi-query)": {"hidden": {"hidden_size": 96, "num_attention_heads": 12}},
+    "Falcon (multi-query)": {
+        "hidden": {"hidden_size": 96, "num_attention_heads": 12},
+        "keys": {"multi_query": False},
+    },
+    "Falcon (ALiBi)": {
+        "head width": {"hidden_size": 96},
+        "heads": {"hidden_size": 96, "num_attention_heads": 12},
+    },
+    "MPT": {
+        "head width": {"d_model": 96},
+        "heads": {"d_model": 96, "n_heads": 12},
+        "depth": {"n_layers": 4},
+    },
     "Mixtral": {
         "hidden": {"hidden_size": 96, "head_dim": 8},
         "inner": {"intermediate_size": 160},
+        "experts": {"num_local_experts": 10, "num_experts_per_tok": 4},
+        "experts alone": {"num_local_experts": 10},
+        "depth": {"num_hidden_layers": 4},
+    },
+    "Qwen3-MoE": {
+        "inner": {"moe_intermediate_size": 80},
+        "experts": {"num_experts": 10, "num_experts_per_tok": 4},
+        "experts alone": {"num_experts": 10},
         "depth": {"num_hidden_layers": 4},
     },
     "BERT": {
@@ -141,12 +166,28 @@ WIDER: dict[str, dict[str, Sizes]] = {
         "hidden": {"hidden_size": 60, "head_dim": 8},
         "inner": {"intermediate_size": 99},
         "heads": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8},
+        "keys": {"num_key_value_heads": 6},
+        "head width": {"head_dim": 16},
         "all": {"hidden_size": 80, "num_attention_heads": 10, "num_key_value_heads": 5, "intermediate_size": 99},
     },
-    "Qwen3": {"hidden": {"hidden_size": 60}, "inner": {"intermediate_size": 99}},
+    "Qwen3": {
+        "hidden": {"hidden_size": 60},
+        "inner": {"intermediate_size": 99},
+        "keys": {"num_key_value_heads": 6},
+        "head width": {"head_dim": 30},
+    },
     "Gemma2": {"hidden": {"hidden_size": 60}, "inner": {"intermediate_size": 99}},
     "GPT-2": {"hidden": {"n_embd": 64, "n_head": 8}, "inner": {"n_inner": 99}},
-    "GPT-NeoX": {"hidden": {"hidden_size": 64, "num_attention_heads": 4}, "inner": {"intermediate_size": 99}},
+    "GPT-NeoX": {
+        "hidden": {"hidden_size": 64, "num_attention_heads": 4},
+        "inner": {"intermediate_size": 99},
+        "head width": {"hidden_size": 96},
+    },
+    "Falcon (multi-query)": {"keys": {"multi_query": False}},
+    "Falcon (ALiBi)": {"heads": {"hidden_size": 64, "num_attention_heads": 8}},
+    "MPT": {"heads": {"d_model": 64, "n_heads": 8}},
+    "Mixtral": {"experts": {"num_local_experts": 7}, "inner": {"intermediate_size": 99}},
+    "Qwen3-MoE": {"experts": {"num_experts": 7}, "inner": {"moe_intermediate_size": 50}},
     "BERT": {"hidden": {"hidden_size": 64, "num_attention_heads": 8}, "inner": {"intermediate_size": 99}},
     "T5": {"hidden": {"d_model": 60}, "inner": {"d_ff": 99}, "heads": {"num_heads": 8}},
     "ViT": {"hidden": {"hidden_size": 64, "num_attention_heads": 8}, "inner": {"intermediate_size": 99}},

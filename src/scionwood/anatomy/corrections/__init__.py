@@ -7,6 +7,7 @@ axes, unless
 - a constant differs that was computed from a width (sqrt(hidden), the scale of an attention);
 - it contracts two activations along an axis that was copied: queries with keys give k times the score;
 - it reads a tied table, which is copied and not divided since others look rows up in it;
+- it chooses among experts that were copied;
 - it is a norm along an axis that was padded: new zeros count in its mean square;
 - it belongs to a block that must do nothing yet: what its branches add to the stream must be zero.
 
@@ -27,6 +28,7 @@ from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.corrections.idle import Idle
 from scionwood.anatomy.corrections.norms import Norms
+from scionwood.anatomy.corrections.routing import Routing
 from scionwood.anatomy.corrections.sites import (
     ALONG,
     CONTRACTIONS,
@@ -126,7 +128,7 @@ def correct(
     return Corrections(found.absorber.corrections, found.told, tuple(dict.fromkeys(found.failures)), found.eps)
 
 
-class _Corrector(Norms, Idle):
+class _Corrector(Norms, Routing, Idle):
     """Every kind of factor, in the order of execution."""
 
     def run(self) -> None:
@@ -134,6 +136,8 @@ class _Corrector(Norms, Idle):
             if node in self.done:
                 continue
             name = operation(node)
+            if self.route(node, theirs):
+                continue
             if name in SCALES:
                 self._constant(node, theirs)
             elif name in STATISTICS:
@@ -148,6 +152,7 @@ class _Corrector(Norms, Idle):
                 self._tied(node, theirs)
             if self.means:
                 self.averaged(node, theirs)
+        self.seen()
 
     def _constant(self, node: fx.Node, theirs: fx.Node) -> None:
         if self.absorber.depends[node] == "constant":

@@ -54,6 +54,7 @@ class SideBySide:
         self.pairs = self._paired()
         self.done: set[fx.Node] = set()
         self.eps: float | None = None
+        self.shares: dict[fx.Node, float] = {}
 
     def _paired(self) -> dict[fx.Node, fx.Node]:
         theirs = _by_place(self.other.graph)
