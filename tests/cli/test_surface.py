@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from scionwood import cli
 from scionwood.cli import application, command_names, run
+from scionwood.cli._output import Output
 
 SURFACE = {
     "anatomy": ["--json", "MODEL"],
@@ -175,3 +177,11 @@ def test_a_command_is_a_thin_file():
     folder = Path(inspect.getfile(application)).parent
     for name in command_names():
         assert len((folder / f"{file_of(name)}.py").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_flags_of_every_command_that_writes_are_held_once():
+    writing = [name for name, flags in SURFACE.items() if "--shard-size" in flags]
+    for name in writing:
+        taken = inspect.signature(import_module(f"scionwood.cli.{file_of(name)}").command).parameters
+        assert issubclass(taken["output"].annotation, Output)
+        assert not {field.name for field in fields(Output)} & set(taken)

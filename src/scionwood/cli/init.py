@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from scionwood.cli._output import Output, check_delivery, deliver
 from scionwood.cli._values import Whole
 
 
@@ -16,14 +17,7 @@ def command(
     data: Path | None = None,
     seed: Whole = 0,
     explain: bool = False,
-    dtype: str | None = None,
-    shard_size: str = "5GB",
-    overwrite: bool = False,
-    restart: bool = False,
-    workers: Whole | None = None,
-    memory: str | None = None,
-    json: bool = False,
-    dry_run: bool = False,
+    output: Output = Output(),
 ) -> int:
     """Give a model that has no donor its first weights, each by what it is in the model's own graph.
 
@@ -49,50 +43,23 @@ def command(
         Of everything random.
     explain
         Print what every tensor is in the model and what it would get; nothing is written.
-    dtype
+    output.dtype
         Store the weights as float32, float16 or bfloat16.
-    shard_size
-        The largest file to write.
-    overwrite
-        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
-    restart
-        Begin anew, where a run that was interrupted would be gone on with.
-    workers
-        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
-    memory
-        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
-        given.
-    json
+    output.json
         Print the ledger, or the explanation, as JSON.
-    dry_run
-        Print the ledger and write nothing.
     """
     from scionwood.cli import _values
 
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     if explain:
-        return _explain(config, method, options, seed, only, json=json)
-    _values.require_output(out, dry_run=dry_run)
+        return _explain(config, method, options, seed, only, json=output.json)
+    _values.require_output(out, dry_run=output.dry_run)
 
-    from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.initialize import initialize
 
-    check_delivery(
-        out, [config], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
-    )
+    check_delivery(out, [config], output)
     made = initialize(config, method=method, options=options, seed=seed, only=only, inputs=data)
-    return deliver(
-        made,
-        out,
-        shard_size=shard_size,
-        dtype=dtype,
-        overwrite=overwrite,
-        restart=restart,
-        workers=workers,
-        memory=memory,
-        json=json,
-        dry_run=dry_run,
-    )
+    return deliver(made, out, output)
 
 
 def _explain(config: str, method: str, options: dict[str, str], seed: int, only: tuple[str, ...], *, json: bool) -> int:

@@ -1,9 +1,32 @@
 """Make one model's weights out of several models of one shape, or what a configuration of mergekit says."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from scionwood.cli._output import Output, Storing, check_delivery, deliver
 from scionwood.cli._values import Whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing(Storing):
+    """How models are merged, whatever the method.
+
+    Parameters
+    ----------
+    device
+        Where the arithmetic is done: cpu, or cuda on a machine that has such an accelerator.
+    allow_nonfinite
+        Merge NaN and infinity as they come; without it they are counted, and refused.
+    """
+
+    device: str = "cpu"
+    allow_nonfinite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOutput(Output, Computing):
+    """The flags of every command that writes a checkpoint, those of the arithmetic among them."""
 
 
 def command(
@@ -21,16 +44,7 @@ def command(
     merge_space: Literal["product", "factors", "weight"] | None = None,
     rank: Whole | None = None,
     differences: Literal["common"] | None = None,
-    dtype: str | None = None,
-    shard_size: str = "5GB",
-    overwrite: bool = False,
-    restart: bool = False,
-    workers: Whole | None = None,
-    memory: str | None = None,
-    device: str = "cpu",
-    allow_nonfinite: bool = False,
-    json: bool = False,
-    dry_run: bool = False,
+    output: MergeOutput = MergeOutput(),
 ) -> int:
     """Make one model's weights out of several models of one shape, or what a configuration of mergekit says.
 
@@ -62,26 +76,10 @@ def command(
         For PEFT adapters: of the merged one; the sum of theirs unless given.
     differences
         What not all models have is refused; common merges it among those that have it.
-    dtype
+    output.dtype
         Store the weights as float32, float16 or bfloat16; they keep the base's type unless asked.
-    shard_size
-        The largest file to write.
-    overwrite
-        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
-    restart
-        Begin anew, where a run that was interrupted would be gone on with.
-    workers
-        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
-    memory
+    output.memory
         Most that tensors held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless given.
-    device
-        Where the arithmetic is done: cpu, or cuda on a machine that has such an accelerator.
-    allow_nonfinite
-        Merge NaN and infinity as they come; without it they are counted, and refused.
-    json
-        Print the ledger, every tensor and why, as JSON.
-    dry_run
-        Print the ledger and write nothing.
     """
     from scionwood.cli import _configuration, _values
 
@@ -95,26 +93,15 @@ def command(
         "rank": rank,
         "differences": differences,
     }
-    settings = {"seed": seed, "device": device, "allow_nonfinite": allow_nonfinite}
-    out, recipe = _configuration.configured(method, models, out, request, dtype=dtype, settings=settings)
-    _values.require_output(out, dry_run=dry_run)
+    settings = {"seed": seed, "device": output.device, "allow_nonfinite": output.allow_nonfinite}
+    out, recipe = _configuration.configured(method, models, out, request, dtype=output.dtype, settings=settings)
+    _values.require_output(out, dry_run=output.dry_run)
     # torch comes with these, so a wrong request has its answer before them.
-    from scionwood.cli._output import check_delivery, deliver
     from scionwood.recipe.run import make
     from scionwood.verbs.merge import merge
 
     inputs = [*models, base] if recipe is None else [each.name for each in recipe.inputs()]
-    check_delivery(out, inputs, shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory)
+    check_delivery(out, inputs, output)
     made = merge(models, method=method, **request, **settings) if recipe is None else make(recipe).checkpoint
-    return deliver(
-        made,
-        out,
-        shard_size=shard_size,
-        dtype=dtype if recipe is None else None,
-        overwrite=overwrite,
-        restart=restart,
-        workers=workers,
-        memory=memory,
-        json=json,
-        dry_run=dry_run,
-    )
+    # A configuration's recipe has stored it as it says, or as --dtype says.
+    return deliver(made, out, output if recipe is None else replace(output, dtype=None))

@@ -36,12 +36,12 @@ def command(
 
     renamed = _values.assignments("--parent", parent)
 
-    from scionwood.cli._output import check_delivery
+    from scionwood.cli._output import Output, check_delivery
     from scionwood.cli._progress import WriteProgress
     from scionwood.cli._terminal import print_json, print_lines
     from scionwood.recipe.reproduce import reproduce
 
-    check_delivery(out, [source], shard_size="5GB", dtype=None, overwrite=False, workers=workers)
+    check_delivery(out, [source], Output(workers=workers))
     with WriteProgress(f"making {source} again") as progress:
         found = reproduce(source, renamed=renamed, out=out, workers=workers, progress=progress)
     if json:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from scionwood.cli._output import Output, check_delivery, deliver
 from scionwood.cli._values import Whole
 
 
@@ -19,14 +20,7 @@ def command(
     rescale: Literal["variance"] | None = None,
     seed: Whole = 0,
     option: tuple[str, ...] = (),
-    dtype: str | None = None,
-    shard_size: str = "5GB",
-    overwrite: bool = False,
-    restart: bool = False,
-    workers: Whole | None = None,
-    memory: str | None = None,
-    json: bool = False,
-    dry_run: bool = False,
+    output: Output = Output(),
 ) -> int:
     """Make a smaller model's weights by selecting from a larger one's.
 
@@ -56,38 +50,18 @@ def command(
         For the methods that draw at random.
     option
         An option of the method, NAME=VALUE; may be repeated. 'scionwood methods select.METHOD' describes them.
-    dtype
-        Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
-    shard_size
-        The largest file to write.
-    overwrite
-        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
-    restart
-        Begin anew, where a run that was interrupted would be gone on with.
-    workers
-        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
-    memory
-        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
-        given.
-    json
-        Print the ledger, every tensor and why, as JSON.
-    dry_run
-        Print the ledger and write nothing.
     """
     from scionwood.cli import _values
 
     sizes = _values.config_values(set)
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     layers = _values.depth(depth)
-    _values.require_output(out, dry_run=dry_run)
+    _values.require_output(out, dry_run=output.dry_run)
 
     # torch comes with these, so a wrong request has its answer before them.
-    from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.select import select
 
-    check_delivery(
-        out, [source, like], shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory
-    )
+    check_delivery(out, [source, like], output)
     student = select(
         source,
         like=like,
@@ -99,15 +73,4 @@ def command(
         seed=seed,
         options=options,
     )
-    return deliver(
-        student,
-        out,
-        shard_size=shard_size,
-        dtype=dtype,
-        overwrite=overwrite,
-        restart=restart,
-        workers=workers,
-        memory=memory,
-        json=json,
-        dry_run=dry_run,
-    )
+    return deliver(student, out, output)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from scionwood.cli._output import Output, check_delivery, deliver
 from scionwood.cli._values import Whole
 
 
@@ -21,14 +22,7 @@ def command(
     pad_to_multiple_of: Whole | None = None,
     report: Path | None = None,
     seed: Whole = 0,
-    dtype: str | None = None,
-    shard_size: str = "5GB",
-    overwrite: bool = False,
-    restart: bool = False,
-    workers: Whole | None = None,
-    memory: str | None = None,
-    json: bool = False,
-    dry_run: bool = False,
+    output: Output = Output(),
 ) -> int:
     """Give a model the vocabulary of another tokenizer: rows of its embedding and head for the new tokens.
 
@@ -65,23 +59,8 @@ def command(
         that the model begins with.
     seed
         Of everything random.
-    dtype
-        Store the weights as float32, float16 or bfloat16; they keep their own type unless asked.
-    shard_size
-        The largest file to write.
-    overwrite
-        Replace OUT where a model is there already; without it, an OUT that is not empty is refused.
-    restart
-        Begin anew, where a run that was interrupted would be gone on with.
-    workers
-        How many read, compute and write at once; as many as there are processors, at most 8, unless given.
-    memory
-        Most that tensors which must be held whole may take at once, like 8GB; 1 GiB more than the largest needs, unless
-        given.
-    json
+    output.json
         Print the ledger, or the report, as JSON.
-    dry_run
-        Print the ledger and write nothing.
     """
     from scionwood.cli import _values
 
@@ -92,26 +71,14 @@ def command(
         from scionwood.cli._vocabulary_report import print_report
 
         asked["text"] = [*text, str(report)]
-        return print_report(source, tokenizer, [] if method is None else method.split(","), asked, json=json)
-    _values.require_output(out, dry_run=dry_run)
+        return print_report(source, tokenizer, [] if method is None else method.split(","), asked, json=output.json)
+    _values.require_output(out, dry_run=output.dry_run)
 
-    from scionwood.cli._output import check_delivery, deliver
     from scionwood.verbs.vocabulary import vocabulary
 
     inputs = [source, tokenizer]
-    check_delivery(out, inputs, shard_size=shard_size, dtype=dtype, overwrite=overwrite, workers=workers, memory=memory)
+    check_delivery(out, inputs, output)
     method = method or "mean_subword"
     asked |= {"method": method, "options": options, "pad_to_multiple_of": pad_to_multiple_of}
     made = vocabulary(source, tokenizer=tokenizer, **asked)
-    return deliver(
-        made,
-        out,
-        shard_size=shard_size,
-        dtype=dtype,
-        overwrite=overwrite,
-        restart=restart,
-        workers=workers,
-        memory=memory,
-        json=json,
-        dry_run=dry_run,
-    )
+    return deliver(made, out, output)
