@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scionwood.anatomy.build import Model
-from scionwood.anatomy.match import _folded
+from scionwood.anatomy.reasons import folded
 from scionwood.errors import AnatomyError
 
 __all__ = ["Layout", "Slot", "layout_of", "layout_on_disk"]
@@ -170,7 +170,7 @@ def layout_on_disk(model: Model, stored: Mapping[str, tuple[int, ...]]) -> Layou
     if problems:
         raise AnatomyError(
             f"{model.source}: the weights do not fit the config",
-            problems=_folded(problems),
+            problems=folded(problems),
             hint="is the config.json that of these weights?",
         )
     return Layout(slots, unknown)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scionwood.anatomy.anatomy import Anatomy, Dimension
 from scionwood.anatomy.depth import indices_in, kept_blocks, through
+from scionwood.anatomy.reasons import folded
 from scionwood.anatomy.regroup import Spread, regrouped
 from scionwood.errors import MatchError, nearest
 
@@ -434,7 +435,7 @@ class _Matcher:
                 )
         raise MatchError(
             f"{self.target.source} cannot be made from {self.source.source}",
-            problems=[*_folded(self.problems), *_folded(self.larger), *_folded(self.smaller)],
+            problems=[*folded(self.problems), *folded(self.larger), *folded(self.smaller)],
             hint=hint,
         )
 
@@ -492,14 +493,3 @@ def _compatible(matcher: _Matcher, new: str, old: str) -> bool:
     # Where a model has one group only, its channels are what another's channels are within a group.
     widths = {mine.removesuffix("s").removesuffix("_width"), theirs.removesuffix("s").removesuffix("_width")}
     return mine == theirs or len(widths) == 1 or {mine, theirs} <= _ACTS_AS_HEADS
-
-
-def _folded(problems: Sequence[str]) -> list[str]:
-    """Say once what repeats over blocks."""
-    seen: dict[str, list[str]] = {}
-    for problem in problems:
-        seen.setdefault(re.sub(r"\.\d+\.", ".*.", problem), []).append(problem)
-    return [
-        found[0] + (f" (and in {len(found) - 1} more block{'s' if len(found) > 2 else ''})" if len(found) > 1 else "")
-        for found in seen.values()
-    ]

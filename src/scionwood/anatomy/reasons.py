@@ -1,4 +1,4 @@
-"""Reasons: why a model cannot be built or exported, in one line for its user, whatever a library throws."""
+"""Reasons: why a model cannot be built, exported or matched, in few lines for its user, whatever a library throws."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scionwood.errors import nearest
 
-__all__ = ["first_line", "silence", "why_not_built", "why_not_exported"]
+__all__ = ["first_line", "folded", "silence", "why_not_built", "why_not_exported"]
 
 
 def first_line(error: BaseException) -> str:
@@ -88,3 +88,18 @@ def _activations() -> list[str]:
     from transformers.activations import ACT2FN
 
     return [str(name) for name in ACT2FN]
+
+
+def folded(problems: Sequence[str]) -> list[str]:
+    """Say once what repeats over blocks.
+
+    >>> folded(["h.0.w: 2 to 3", "h.1.w: 2 to 3", "wte: 5 to 4"])
+    ['h.0.w: 2 to 3 (and in 1 more block)', 'wte: 5 to 4']
+    """
+    seen: dict[str, list[str]] = {}
+    for problem in problems:
+        seen.setdefault(re.sub(r"\.\d+\.", ".*.", problem), []).append(problem)
+    return [
+        found[0] + (f" (and in {len(found) - 1} more block{'s' if len(found) > 2 else ''})" if len(found) > 1 else "")
+        for found in seen.values()
+    ]
