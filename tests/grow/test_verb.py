@@ -432,6 +432,17 @@ def test_heads_with_slopes_are_not_copied_and_may_be_wider() -> None:
     assert made.difference < 1e-5
 
 
+def test_another_base_of_rotary_frequencies_is_no_claim(small: scionwood.Checkpoint) -> None:
+    larger = LLAMA | {"intermediate_size": 160}
+    for base, action in ((10000.0, "preserved"), (500000.0, "changed")):
+        like = larger | {"rope_parameters": {"rope_type": "default", "rope_theta": base}}
+        ledger = scionwood.grow(small, like=like).ledger
+        assert ledger is not None
+        said = [entry.detail for entry in ledger.of(action)]
+        assert said
+        assert action == "preserved" or "a constant that goes into mul is another in the target" in said[0]
+
+
 def test_plain_modules_need_their_source_as_a_module(small: scionwood.Checkpoint) -> None:
     with pytest.raises(MatchError, match="a plain module as target needs the module itself as source"):
         scionwood.grow(small, like=nn.Linear(2, 2), inputs=torch.zeros(1, 2))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["standing"]
 
-_RELATIVE, _ABSOLUTE = 1e-5, 1e-7
+_RELATIVE, _ABSOLUTE = 1e-6, 1e-7
 
 
 def standing(few: Sequence[Tensor], many: Sequence[Tensor]) -> Tensor | None:

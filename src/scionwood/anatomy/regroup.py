@@ -68,17 +68,16 @@ def regrouped(source: Anatomy, target: Anatomy, tensors: Mapping[str, str]) -> t
 def _heads(source: Anatomy, target: Anatomy, name: str, where: Sequence[tuple[str, str, int]]) -> _Heads | None:
     """The source's heads and group that an axis of the target answers to, if it counts heads of smaller groups."""
     pieces: list[Dimension] = []
+    read: list[Dimension] = []
     inner: set[str] = set()
     for tensor, origin, place in where:
-        new, old = target.tensors[tensor].dims[place], source.tensors[origin].dims[place]
-        if name not in new:
+        new, old = target.tensors[tensor].dims, source.tensors[origin].dims
+        if len(new) != len(old) or name not in new[place]:
             return None
-        inner.update(axis for axis in target.leaves(new) if axis != name and "heads" in target.axes[axis].tags)
-        own = [piece for _, piece in _pieces(source, old, new.index(name))]
-        # A sum over heads of keys would count their copies.
-        if "reads" in target.tensors[tensor].roles[place] and len({len(_tagged(source, piece)) for piece in own}) > 1:
-            return None
+        inner.update(axis for axis in target.leaves(new[place]) if axis != name and "heads" in target.axes[axis].tags)
+        own = [piece for _, piece in _pieces(source, old[place], new[place].index(name))]
         pieces.extend(own)
+        read.extend(own if "reads" in target.tensors[tensor].roles[place] else ())
     known = [_tagged(source, piece) for piece in pieces]
     every = set().union(*known)
     common = every.intersection(*known)
@@ -91,6 +90,8 @@ def _heads(source: Anatomy, target: Anatomy, name: str, where: Sequence[tuple[st
         rest = rest[1:] if rest[:1] == (group,) else rest
         if piece[: len(lead)] != lead or every & set(source.leaves(rest)):
             return None
+    if any(group not in piece for piece in read):
+        return None  # a sum over heads of keys would count their copies
     stands = {(origin, place) for _, origin, place in where}
     if any(source.axes[axis].kind != "free" or not stands >= {*source.occurrences(axis)} for axis in every):
         return None

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_aggregate
 
-from scionwood.anatomy.absorb.nodes import BIJECTIVE, SAME, TRANSPOSE, floating, shape_of
+from scionwood.anatomy.absorb.nodes import BIJECTIVE, LARGEST_MASK, SAME, TRANSPOSE, floating, shape_of
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.nodes import operation
 
@@ -60,6 +60,7 @@ class Parameters:
                 value = model.constants.get(name, model.program.constants.get(name))
                 if isinstance(value, Tensor):
                     self.constants[node] = value
+        self._numbers: dict[fx.Node, Tensor | None] = {}
         # What a value depends on: the model's input, or parameters, or neither.
         self.depends: dict[fx.Node, str] = {}
         for node in self.graph.nodes:
@@ -99,6 +100,33 @@ class Parameters:
         else:
             order.reverse()
         return found[0], tuple(order)
+
+    def tensor(self, node: fx.Node) -> Tensor | None:
+        """The numbers of a constant, where they are known or can be computed."""
+        if node not in self._numbers:
+            self._numbers[node] = self._evaluated(node)
+        return self._numbers[node]
+
+    def _evaluated(self, node: fx.Node) -> Tensor | None:
+        held = node.meta.get("val")
+        if self.depends[node] != "constant" or not isinstance(held, Tensor) or held.numel() > LARGEST_MASK:
+            return None
+        if node in self.constants:
+            return self.constants[node]
+        if node.op == "get_attr":
+            found = getattr(self.model.program.graph_module, str(node.target), None)
+            return found if isinstance(found, Tensor) else None
+        known = {given: self.tensor(given) for given in node.all_input_nodes}
+        if node.op != "call_function" or any(each is None or each.is_meta for each in known.values()):
+            return None
+        with contextlib.suppress(Exception), torch.no_grad():  # whatever cannot be computed is not known
+            # Operations in place would change what others see.
+            args, kwargs = map_aggregate(
+                (node.args, {name: arg for name, arg in node.kwargs.items() if name != "device"}),
+                lambda arg: known[arg].clone() if isinstance(arg, fx.Node) else arg,  # type: ignore[union-attr]
+            )
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        return None
 
     def value(self, node: Any) -> float | None:
         """The one number that a constant holds, where it is known."""

@@ -5,6 +5,7 @@ which of its kind it is there. Once every axis has its map, an operation gives t
 axes, unless
 
 - a constant differs that was computed from a width (sqrt(hidden), the scale of an attention);
+- a constant that varies (a rotary table, slopes) holds other numbers, which nothing can take;
 - it contracts two activations along an axis that was copied: queries with keys give k times the score;
 - it reads a tied table, which is copied and not divided since others look rows up in it;
 - it chooses among experts that were copied;
@@ -22,9 +23,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction
+from scionwood.anatomy.absorb.nodes import ADD
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.corrections.idle import Idle
 from scionwood.anatomy.corrections.norms import Norms
@@ -138,6 +141,8 @@ class _Corrector(Norms, Routing, Idle):
             name = operation(node)
             if self.route(node, theirs):
                 continue
+            if name in ADD | SCALES | {"scaled_dot_product_attention", "baddbmm"}:
+                self._table(node, theirs)
             if name in SCALES:
                 self._constant(node, theirs)
             elif name in STATISTICS:
@@ -172,6 +177,18 @@ class _Corrector(Norms, Routing, Idle):
             return
         divides = operation(node) != "mul" and place == 1
         self.absorb(node, mine / old if not divides else old / mine, f"a constant is {mine:.4g}, not {old:.4g}")
+
+    def _table(self, node: fx.Node, theirs: fx.Node) -> None:
+        """Constants that vary (slopes, rotary tables): each of the source's must be among the target's."""
+        if self.absorber.depends[node] == "constant":
+            return
+        for mine, old in zip(node.all_input_nodes, theirs.all_input_nodes, strict=False):
+            tables = self.absorber.tensor(mine), self.other.tensor(old)
+            if tables[0] is not None and tables[1] is not None and not _among(tables[1], tables[0]):
+                self.failures.append(
+                    f"{module_path(node)}: a constant that goes into {operation(node)} is another in the target, and no parameter "
+                    "can take that"
+                )
 
     def _active(self, absorber: Absorber, arg: Any) -> bool:
         return isinstance(arg, fx.Node) and absorber.depends[arg] != "constant"
@@ -224,7 +241,12 @@ class _Corrector(Norms, Routing, Idle):
 
     def _summed(self, node: fx.Node, mine: int, old: int) -> float:
         """How many times a sum over an axis counts what it counted before."""
-        if mine == old or not self.copies:
+        if mine == old or (self.pads and not self.copies):
+            return 1.0
+        if not self.copies:
+            self.failures.append(
+                f"{module_path(node)}: a sum is over heads that were shared, {mine} of them, not {old}"
+            )
             return 1.0
         if mine % old or None in self.copies.values():
             self.failures.append(
@@ -306,3 +328,18 @@ class _Corrector(Norms, Routing, Idle):
         self.failures.append(
             f"{module_path(node)}: {operation(node)} is taken along an axis that goes from {old} to {mine}"
         )
+
+
+def _among(old: Tensor, new: Tensor) -> bool:
+    """Whether a table is a part of another: the same, or along the one dimension that differs all its rows are among the other's."""
+    if old.numel() <= 1 or old.dim() != new.dim() or not old.is_floating_point():
+        return True  # single numbers are factors
+    differ = [dim for dim in range(old.dim()) if old.shape[dim] != new.shape[dim]]
+    if len(differ) > 1:
+        return True
+    dim = differ[0] if differ else 0
+    rows = [table.movedim(dim, 0).reshape(table.shape[dim], -1).double().clamp(-1e9, 1e9) for table in (old, new)]
+    if not differ:
+        return torch.allclose(*rows, rtol=1e-5, atol=1e-6)
+    distance = torch.cdist(*rows, p=float("inf"), compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.allclose(rows[0], rows[1][distance.argmin(dim=1)], rtol=1e-5, atol=1e-6)

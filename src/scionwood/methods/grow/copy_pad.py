@@ -3,7 +3,7 @@
 W' = [[W, P12], [P21, P22]]. A stream that several blocks share gets new channels that nobody writes (P21 = P22 = 0), so
 that whatever reads them (P12, drawn) reads nothing; within a block it is the other way round: the new rows are drawn, and
 what reads them is zero. One of the two is drawn, since zeros on both sides get no gradient; but where queries meet keys,
-both are zero, and new places wait for weights from elsewhere. Where a constant tells indices apart (rotary frequencies, slopes
+both are zero, so that the new places of a widened head learn nothing by themselves: its values do. Where a constant tells indices apart (rotary frequencies, slopes
 of heads), the old weights stand where their constants are in the target, not in the corner.
 
 A norm along the stream counts the new channels, too. ``pad`` says what is done about it:
