@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from scionwood.errors import MethodError
 from scionwood.train.vocabulary import (
     TOKALIGN_STAGES,
     PlanningHeads,
@@ -43,8 +44,9 @@ def test_the_first_stage_trains_the_tables_and_nothing_else():
 
 
 def test_names_the_model_does_not_have_are_all_told():
-    with pytest.raises(ValueError, match="has no parameters lm_head, wte"):
-        train_only(Tied(), ["wte", "lm_head", "body.bias"])
+    with pytest.raises(MethodError, match="not all of these parameters") as caught:
+        train_only(Tied(), ["wte", "heads.weight", "body.bias"])
+    assert caught.value.problems == ("'heads.weight' (did you mean 'head.weight'?)", "'wte'")
 
 
 def test_the_rates_of_the_two_stages():
@@ -98,7 +100,7 @@ def test_thinning_leaves_something():
     assert len(thin(torch.arange(0), generator)) == 0
     assert torch.equal(thin(torch.arange(4), generator, keep=1.0), torch.arange(4))
     for keep, span in ((0.0, 1), (1.1, 1), (0.5, 0)):
-        with pytest.raises(ValueError, match="keep must lie above 0 and at most at 1, span at 1 or more; got"):
+        with pytest.raises(MethodError, match="keep must lie above 0 and at most at 1, span at 1 or more; got"):
             thin(torch.arange(3), generator, keep=keep, span=span)
 
 

@@ -5,7 +5,7 @@
 
 u is the strength that the network gives to a mode, s that of the mode in the correlation of inputs and targets, for
 whitened inputs and balanced layers whose singular vectors are those of the task (``initialize.balanced`` with the
-task's vectors). Each mode is learnt in a time of tau / s, after a plateau of log(s / u_0): strong ones first. The
+task's vectors). Half of a mode is learnt after tau / (2 s) log(s / u_0 - 1), strong ones first, the rest in some tau / s. The
 formulae do not hold from unaligned weights, where modes compete at first.
 
 L counts layers of weights; the paper's N_l counts layers of neurons, one more.

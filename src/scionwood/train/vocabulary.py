@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scionwood.errors import MethodError, nearest
+
 __all__ = [
     "TOKALIGN_STAGES",
     "PlanningHeads",
@@ -65,12 +67,15 @@ def train_only(model: nn.Module, tables: Collection[str] | None) -> list[str]:
     3
 
     Raises:
-        ValueError: the model has no parameter of such a name; all of them are listed.
+        MethodError: the model has no parameter of such a name; all of them are listed.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     missing = sorted(set(tables or ()) - set(parameters))
     if missing:
-        raise ValueError(f"The model has no parameters {', '.join(missing)}.")
+        raise MethodError(
+            "The model has not all of these parameters.",
+            problems=[f"{name!r}{nearest(name, list(parameters))}" for name in missing],
+        )
     chosen = {id(parameters[name]) for name in tables} if tables is not None else None
     trained = []
     for name, parameter in model.named_parameters():
@@ -129,10 +134,10 @@ def thin(units: Tensor, generator: torch.Generator, *, keep: float = 0.9, span: 
         span: how many neighbours are dropped together.
 
     Raises:
-        ValueError: nothing would be kept, or a span is not positive.
+        MethodError: nothing would be kept, or a span is not positive.
     """
     if not 0 < keep <= 1 or span < 1:
-        raise ValueError(f"keep must lie above 0 and at most at 1, span at 1 or more; got {keep} and {span}.")
+        raise MethodError(f"keep must lie above 0 and at most at 1, span at 1 or more; got {keep} and {span}.")
     # A unit survives where none of the `span` spans that could cover it starts: keep = (1 - start)^span.
     starts = torch.rand(len(units) + span - 1, generator=generator) >= keep ** (1 / span)
     dropped = starts.unfold(0, span, 1).any(-1) if len(units) else starts[:0]

@@ -118,7 +118,7 @@ class BlockDiffusion:
         bank: for each model its weights by name; at least two.
         conditions: a row of numbers for each.
         block: numbers in a block.
-        steps: of the diffusion, from 1e-4 to 0.02 of noise in a straight line.
+        steps: of the diffusion; the noise of each rises in a straight line from 1e-4 to 0.02, times 1000 / steps.
         width: of the denoiser's layers.
         seed: of its first weights, its training and its samples.
     """
