@@ -104,6 +104,29 @@ def test_a_residual_sum_by_hand():
     assert (output.lower.item(), output.value.item(), output.upper.item()) == (2.0, 5.0, 8.0)
 
 
+class Picked(nn.Module):
+    """Some of the units, and a sum that weighs one side."""
+
+    def __init__(self, alpha=None):
+        super().__init__()
+        self.first, self.alpha = nn.Linear(2, 4), alpha
+
+    def forward(self, x):
+        y = self.first(x)
+        return y[:, 1:3] + x if self.alpha is None else torch.add(y[:, 1:3], x, alpha=self.alpha)
+
+
+def test_units_may_be_picked_and_a_weighed_sum_is_refused():
+    network, inputs = Picked(), torch.randn(3, 2)
+    found = IntervalBounds(network)(inputs, 0.5)
+    whole = IntervalBounds(network.first)(inputs, 0.5).output
+    assert torch.equal(found.output.lower, whole.lower[:, 1:3] + (inputs - 0.5))
+    assert torch.equal(found.output.upper, whole.upper[:, 1:3] + (inputs + 0.5))
+    with pytest.raises(MethodError) as caught:
+        IntervalBounds(Picked(2.0))
+    assert caught.value.problems == ("call of add with alpha",)
+
+
 def test_tight_by_hand():
     one, four, three = box([-1.0], [1.0]), box([-4.0], [4.0]), box([0.0], [3.0])
     assert tightness(Bounds(one, (four,), four)).item() == pytest.approx(0.5)

@@ -228,6 +228,8 @@ def _problem(graph: fx.GraphModule, node: fx.Node) -> str | None:
     if node.op in ("call_function", "call_method"):
         known = (*_RELUS, *_SUMS, *_SHAPES, "size", getattr, operator.getitem)
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        if node.target in _SUMS and node.kwargs:
+            return f"call of {name} with {', '.join(node.kwargs)}"
         return None if node.target in known else f"call of {name}"
     return f"tensor {node.target}" if node.op == "get_attr" else None
 
@@ -268,6 +270,8 @@ class _Pass(fx.Interpreter):
                 target if callable(target) else lambda tensor, *rest, **named: getattr(tensor, target)(*rest, **named)
             )
             return _each(lambda tensor: function(tensor, *args[1:], **kwargs), args[0])
+        if target is operator.getitem:
+            return _each(lambda tensor: tensor[args[1]], args[0])
         if target == "size":
             return args[0].value.size(*args[1:])
         return getattr(args[0].value, args[1])
