@@ -87,6 +87,8 @@ def test_scalars_stand_where_the_paper_has_them_and_change_nothing():
         "stem", "blocks.0.first", "blocks.0.second", "blocks.1.first", "blocks.1.second",
         "blocks.2.first", "blocks.2.second", "blocks.3.first", "blocks.3.second", "head",
     ]  # fmt: skip
+    assert plain.training
+    assert plain.blocks[0].first.layer.training
     assert torch.equal(plain(PIXELS), before)
     kinds = {
         path: tuple(getattr(plain.get_submodule(path), name) is not None for name in ("before", "scale", "after"))

@@ -31,13 +31,13 @@ class Model:
     """A module with example inputs, ready to be traced.
 
     Attributes:
-        module: the module, in evaluation mode; without storage when it was built from a config.
+        module: the module; without storage when it was built from a config.
         inputs: example inputs, by position and by name; only the check of the symmetry looks at their values.
-        program: the module, exported for these inputs.
+        program: the module in evaluation mode, exported for these inputs.
         constants: the values of buffers that no checkpoint stores (rotary frequencies), by name, where they are known.
         config: the config it was built from, or nothing.
         source: how to name it in messages.
-        rebuild: makes the module anew with weights of its own, on the CPU.
+        rebuild: makes the module anew with weights of its own, on the CPU, in evaluation mode.
     """
 
     module: nn.Module
@@ -250,7 +250,13 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
 
 
 def from_module(module: nn.Module, inputs: object, source: str | None = None) -> Model:
-    """Wrap a module of any kind with its example inputs: a tensor, a tuple (by position) or a dict (by name)."""
+    """Wrap a module of any kind with its example inputs: a tensor, a tuple (by position) or a dict (by name).
+
+    It is looked at in evaluation mode, and left in the mode it was in.
+
+    Raises:
+        AnatomyError: the module cannot be exported.
+    """
     if isinstance(inputs, Mapping):
         args: tuple[Any, ...] = ()
         kwargs: dict[str, Any] = {str(name): value for name, value in inputs.items()}
@@ -258,9 +264,10 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
         args, kwargs = (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), {}
     stored = set(module.state_dict(keep_vars=True))
     constants = {name: buffer for name, buffer in module.named_buffers() if name not in stored}
-    module = module.eval()
+    modes = {part: part.training for part in module.modules()}
     named = source or type(module).__name__
     try:
+        module.eval()
         with _without_cache(module):
             program = export(module, args, kwargs)
     except Exception as error:
@@ -268,7 +275,10 @@ def from_module(module: nn.Module, inputs: object, source: str | None = None) ->
             f"{named} cannot be exported: {why_not_exported(error)}",
             hint="give example inputs that its forward takes; control flow must not depend on the values of tensors",
         ) from error
-    return Model(module, (args, kwargs), program, constants, None, named, lambda: copy.deepcopy(module))
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    return Model(module, (args, kwargs), program, constants, None, named, lambda: copy.deepcopy(module).eval())
 
 
 def export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ExportedProgram:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from scionwood.anatomy import Model, flat_index, from_module, match
+from scionwood.anatomy import flat_index, from_module, match
 from scionwood.anatomy.derive import derive
 from scionwood.anatomy.flow import Flow, Use, flow
 from scionwood.anatomy.match import Match
@@ -76,7 +76,7 @@ def old_heads(small: nn.Module, large: nn.Module, inputs: object) -> OldHeads:
         MatchError: the models are not of one family.
         MethodError: something else grows, or masks on modules cannot keep the function; every problem is listed.
     """
-    models = [_traced(module, inputs) for module in (small, large)]
+    models = [from_module(module, inputs) for module in (small, large)]
     matched = match(*(derive(model) for model in models), growing=True)
     flows = [flow(model) for model in models]
     problems = list(_problems(matched))
@@ -92,15 +92,6 @@ def old_heads(small: nn.Module, large: nn.Module, inputs: object) -> OldHeads:
     if problems:
         raise MethodError("these models do not differ in heads alone", problems=problems)
     return _masked(where, *flows)
-
-
-def _traced(module: nn.Module, inputs: object) -> Model:
-    modes = {part: part.training for part in module.modules()}
-    try:
-        return from_module(module, inputs)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _old(matched: Match, axis: str) -> Tensor:

@@ -108,16 +108,11 @@ def initialize(
     """
     given = str(inputs) if isinstance(inputs, (str, Path)) else None if inputs is None else IN_MEMORY
     inputs = read_inputs(inputs) if isinstance(inputs, (str, Path)) else inputs
-    modes = {part: part.training for part in target.modules()} if isinstance(target, nn.Module) else {}
-    try:
-        model = _model(target, inputs)
-        drawing = drawing_of(model, method, options, seed, statistics, only)
-        if isinstance(target, nn.Module):
-            return _in_place(target, model, drawing, inputs)
-        return _checkpoint(target, model, drawing, method, inputs, given, only)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    model = _model(target, inputs)
+    drawing = drawing_of(model, method, options, seed, statistics, only)
+    if isinstance(target, nn.Module):
+        return _in_place(target, model, drawing, inputs)
+    return _checkpoint(target, model, drawing, method, inputs, given, only)
 
 
 def drawing_of(
