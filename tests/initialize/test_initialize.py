@@ -15,6 +15,7 @@ from scionwood.anatomy import derive
 from scionwood.anatomy.flow import flow
 from scionwood.errors import MethodError
 from scionwood.methods import registry
+from scionwood.methods.initialize.fixup import standard_deviation
 from scionwood.methods.record import Record
 from scionwood.verbs.initialize import explain, initialize
 from scionwood.verbs.initialize.drawing import describe
@@ -135,6 +136,23 @@ def test_norms_are_left_and_said_to_be():
     assert ledger is not None
     gain = next(entry for entry in ledger if entry.name.endswith("LayerNorm.weight"))
     assert (gain.action, gain.detail) == ("left", "zero does not set a gain: begins as its class begins it")
+
+
+@pytest.mark.parametrize(("family", "weights"), [("Llama", 4), ("GPT-2", 4), ("GPT-NeoX", 6)])
+def test_a_fused_projection_counts_as_the_weights_that_it_fuses(family, weights):
+    sites = [place.site for place in places(family) if place.site.layer == 1 and place.site.is_weight]
+    attention = [site for site in sites if site.attention is not None]
+    assert {site.attention.role for site in attention} == {"query", "key", "value", "output"}
+    assert {site.branch.weights for site in attention} == {weights}  # GPT-NeoX has its two inner weights beside
+    query = next(site for site in attention if site.attention.role == "query")
+    factor = query.branch.count ** (-1 / (2 * weights - 2))
+    assert standard_deviation(query) == pytest.approx((2 / (query.fan_in + query.fan_out)) ** 0.5 * factor)
+
+
+def test_the_row_of_padding_is_zero():
+    made = initialize(LISTED["Llama"], method="layer_index")["model.embed_tokens.weight"]
+    assert not made[0].any()
+    assert bool(made[1:].any(-1).all())
 
 
 # LSUV.

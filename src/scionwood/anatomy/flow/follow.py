@@ -184,7 +184,9 @@ class Follower:
         table, index = self.states[node.args[0]], self.states[node.args[1]]  # type: ignore[index]
         if table.parameter is None:
             return State()
-        self._use(table.parameter, "table" if index.constant else "embedding", node)
+        padding = int(arguments_of(node).get("padding_idx", -1))
+        told = {"padding": padding} if padding >= 0 else {}
+        self._use(table.parameter, "table" if index.constant else "embedding", node, **told)
         return State(reads="identity")
 
     # Sums and products.

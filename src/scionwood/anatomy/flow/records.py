@@ -77,6 +77,7 @@ class Use:
         head: it writes the model's output outside of every branch, and no weight comes after it.
         branch: where it stands in a residual branch.
         projections: what it is in an attention; several for a fused projection.
+        padding: of an embedding, the row that stands for no text, which never gets a gradient.
     """
 
     tensor: str
@@ -95,6 +96,7 @@ class Use:
     head: bool = False
     branch: Branch | None = None
     projections: tuple[Projection, ...] = ()
+    padding: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,6 @@ def orthogonal_weight(site: Site, generator: torch.Generator) -> Tensor:
     >>> round(float((weight**2).mean() * 3), 12)
     1.0
     """
-    groups = site.groups if site.shape[0] % site.groups == 0 else 1
-    rows = site.shape[0] // groups
+    rows = site.shape[0] // site.groups
     scale = math.sqrt(max(1.0, rows / site.fan_in))
-    return torch.cat([orthogonal(rows, site.fan_in, generator) * scale for _ in range(groups)])
+    return torch.cat([orthogonal(rows, site.fan_in, generator) * scale for _ in range(site.groups)])

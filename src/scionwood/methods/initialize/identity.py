@@ -50,11 +50,10 @@ def identity(
         return zeros(site)
     if not site.is_weight or site.head:
         return None
-    groups = site.groups if site.shape[0] % site.groups == 0 else 1
-    rows, columns = site.shape[0] // groups, site.fan_in
+    rows, columns = site.shape[0] // site.groups, site.fan_in
     if site.branch is not None and site.branch.last:
-        return shaped(site, idiz(rows, columns, eps).repeat(groups, 1))
-    made = shaped(site, idi(rows, columns, tau).repeat(groups, 1))
+        return shaped(site, idiz(rows, columns, eps).repeat(site.groups, 1))
+    made = shaped(site, idi(rows, columns, tau).repeat(site.groups, 1))
     return made + torch.randn(site.shape, generator=generator) * noise if noise else made
 
 

@@ -7,7 +7,7 @@ It keeps the stream of a deep pre-norm decoder from growing with depth; in one o
 against 2.604 with the same deviation everywhere); beside it the paper pulls weights back while it
 trains (``scionwood.train.rescaling``). The published patch knows ``nn.Linear`` alone and passes over GPT-2's layers;
 here every linear map counts, however it is stored. Defaults are the published code's; its recipe for Llama has 0.006.
-Rows of padding are drawn like the others: a gradient never reaches them, and classes that know them zero them on use.
+The row of padding of an embedding is zero, as the published code has it.
 """
 
 import math
@@ -50,7 +50,10 @@ def layer_index(
         return zeros(site)
     if not site.is_weight and site.kind != "embedding":
         return None
-    return normal(site, standard_deviation(site, std, factor, scheme), generator)
+    made = normal(site, standard_deviation(site, std, factor, scheme), generator)
+    if site.padding is not None:
+        made[site.padding] = 0.0
+    return made
 
 
 def standard_deviation(site: Site, std: float = 0.02, factor: float = 1.0, scheme: Scheme = "index") -> float:

@@ -57,6 +57,5 @@ def lsuv(
         return zeros(site)
     if not site.is_weight or not orthonormal:
         return None
-    groups = site.groups if site.shape[0] % site.groups == 0 else 1
-    parts = [thin_svd(site.shape[0] // groups, site.fan_in, generator) for _ in range(groups)]
+    parts = [thin_svd(site.shape[0] // site.groups, site.fan_in, generator) for _ in range(site.groups)]
     return shaped(site, torch.cat(parts))

@@ -24,7 +24,6 @@ __all__ = ["optimistic"]
 @method(scope="tensor", laws={"shape", "deterministic"}, paper="2111.11090")
 def optimistic(
     site: Site,
-    generator: torch.Generator,
     *,
     value: Annotated[float, Finite()],
     active: Annotated[int, Finite(at_least=1)] = 1,
@@ -32,12 +31,11 @@ def optimistic(
     """Return the first value of the tables that are the model's output, or of its head's bias; all others are left.
 
     >>> table = Site("table.weight", "embedding", (2, 1), head=True)
-    >>> optimistic(table, torch.Generator(), value=320000.0, active=64).flatten().tolist()
+    >>> optimistic(table, value=320000.0, active=64).flatten().tolist()
     [5000.0, 5000.0]
 
     Args:
         site: the tensor.
-        generator: not used: nothing is random.
         value: V_init, what every state is worth before it was seen.
         active: how many weights of the tables a state adds up.
     """

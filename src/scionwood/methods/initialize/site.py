@@ -39,7 +39,7 @@ class Branch:
         count: how many branches the model has.
         place: which of the branch's weights it is along the longest path, from 0.
         length: how many weights that path has.
-        weights: how many weights the branch has in all, those beside the longest path too.
+        weights: how many weights the branch has in all, those beside the longest path and each part of a fused one too.
         last: its result is added to the stream with no weight in between.
     """
 
@@ -71,6 +71,7 @@ class Site:
         attention: what it is in an attention.
         groups: of a convolution.
         axes: the named axes of each dimension, outermost first.
+        padding: of an embedding, the row that stands for no text; it never gets a gradient.
 
     >>> Site("fc.weight", "linear", (8, 4)).fan_in
     4
@@ -89,6 +90,7 @@ class Site:
     groups: int = 1
     axes: tuple[tuple[str, ...], ...] = ()
     reads_sum: bool = False
+    padding: int | None = None
 
     @property
     def is_weight(self) -> bool:

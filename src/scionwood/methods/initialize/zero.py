@@ -41,9 +41,8 @@ def zero(site: Site) -> Tensor | None:
         return None
     if site.branch is not None and site.branch.last:
         return zeros(site)
-    groups = site.groups if site.shape[0] % site.groups == 0 else 1
-    matrix = identity_or_hadamard(site.shape[0] // groups, site.shape[1])
-    return centred(matrix.repeat(groups, 1), site)
+    matrix = identity_or_hadamard(site.shape[0] // site.groups, site.shape[1])
+    return centred(matrix.repeat(site.groups, 1), site)
 
 
 def identity_or_hadamard(rows: int, columns: int) -> Tensor:

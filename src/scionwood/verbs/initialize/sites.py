@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -72,11 +73,21 @@ def places_of(model: Model, anatomy: Anatomy, flow: Flow) -> tuple[Place, ...]:
     state = model.module.state_dict(keep_vars=True)
     weights = {use.node: use for use in flow.uses if use.kind in ("linear", "convolution")}
     found: list[Place] = []
+    beside: Counter[int] = Counter()  # parts of fused projections in a branch beyond the first: as many weights more
     for use in flow.uses:
-        for place in _places(use, state[use.tensor], weights.get(use.node), anatomy):
-            site = dataclasses.replace(place.site, order=len(found))
-            found.append(dataclasses.replace(place, site=site))
-    return tuple(found)
+        here = list(_places(use, state[use.tensor], weights.get(use.node), anatomy))
+        if use.branch is not None and use.kind == "linear" and not use.stacked:
+            beside[use.branch.number] += len(here) - 1
+        found += here
+    return tuple(
+        dataclasses.replace(place, site=dataclasses.replace(place.site, order=order, branch=_counted(place, beside)))
+        for order, place in enumerate(found)
+    )
+
+
+def _counted(place: Place, beside: Counter[int]) -> Branch | None:
+    branch = place.site.branch
+    return branch and dataclasses.replace(branch, weights=branch.weights + beside[branch.number])
 
 
 def _places(use: Use, tensor: Tensor, weight: Use | None, anatomy: Anatomy) -> Iterator[Place]:
@@ -147,4 +158,5 @@ def _site(
         attention=None if role is None else Attention(role.role, role.heads, role.kv_heads, role.width, role.attention),
         groups=use.groups,
         axes=axes,
+        padding=use.padding,
     )
