@@ -18,7 +18,7 @@ from scionwood.methods import registry
 from scionwood.methods.initialize.fixup import standard_deviation
 from scionwood.methods.record import Record
 from scionwood.verbs.initialize import explain, initialize
-from scionwood.verbs.initialize.drawing import describe
+from scionwood.verbs.initialize.drawing import describe, told
 from scionwood.verbs.initialize.initialize import drawing_of
 from scionwood.verbs.initialize.sites import places_of
 
@@ -46,18 +46,22 @@ def mlp(*sizes: int, bias: bool = True) -> nn.Sequential:
 def test_every_method_sets_what_it_claims_on_every_architecture(method, family):
     drawing = drawing_of(model(family), method)
     entries = {entry.name: entry for entry in drawing.entries([p.tensor for p in drawing.places], _sizes(family))}
-    answered = 0
+    answered = set()
     for place in drawing.places:
         made = drawing.draw(place.site)
         assert (made is not None) == (drawing.kind(place.site) is not None)
         if made is None:
             continue
-        answered += 1
+        answered.add(place.tensor)
         assert made.dtype == torch.float32
         assert tuple(made.shape) == place.site.shape
         assert bool(made.isfinite().all())
         assert entries[place.tensor].action == "initialized"
-    assert answered or all(entry.detail for entry in entries.values())
+    for name in {place.tensor for place in drawing.places} - answered:
+        assert entries[name].action == "left"
+        assert entries[name].detail == drawing.record.name.partition(".")[2] + " does not set " + told(
+            next(place.site for place in drawing.places if place.tensor == name)
+        )
 
 
 def _sizes(family: str) -> dict[str, int]:

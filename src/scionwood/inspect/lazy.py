@@ -61,6 +61,9 @@ def sign_similarity(before: Tensor, after: Tensor) -> float:
 def tangent_kernel(model: nn.Module, inputs: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
     """Return the inner products of the gradients of every output at every example: (n outputs, n outputs), float64.
 
+    >>> tangent_kernel(nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 0.0], [1.0, 2.0]])).tolist()
+    [[1.0, 1.0], [1.0, 5.0]]
+
     Args:
         model: gives (examples, outputs) from the inputs.
         inputs: a batch of examples.

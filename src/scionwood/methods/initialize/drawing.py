@@ -21,17 +21,29 @@ def normal(site: Site, std: float, generator: torch.Generator) -> Tensor:
 
 
 def uniform(site: Site, bound: float, generator: torch.Generator) -> Tensor:
-    """Return numbers spread evenly between -bound and bound."""
+    """Return numbers spread evenly between -bound and bound.
+
+    >>> float(uniform(Site("w", "linear", (100, 100)), 0.5, torch.Generator().manual_seed(0)).abs().max().round(decimals=2))
+    0.5
+    """
     return torch.rand(site.shape, generator=generator).mul_(2 * bound).sub_(bound)
 
 
 def zeros(site: Site) -> Tensor:
-    """Return zeros."""
+    """Return zeros.
+
+    >>> zeros(Site("b", "bias", (2,)))
+    tensor([0., 0.])
+    """
     return torch.zeros(site.shape)
 
 
 def shaped(site: Site, matrix: Tensor) -> Tensor:
-    """Return a matrix of (out, in * taps) as the site wants it, in float32."""
+    """Return a matrix of (out, in * taps) as the site wants it, in float32.
+
+    >>> shaped(Site("w", "convolution", (2, 1, 3)), torch.ones(2, 3, dtype=torch.float64)).shape
+    torch.Size([2, 1, 3])
+    """
     return matrix.reshape(site.shape).float()
 
 

@@ -254,7 +254,12 @@ def _homogeneous(function: Activation) -> Critical | None:
 
 
 def bias_std(site: Site, activation: str | None, sigma_b: float, unstable: Unstable) -> float:
-    """Return the std of a bias: that of the point its own layer's weight takes."""
+    """Return the std of a bias: that of the point its own layer's weight takes.
+
+    >>> site = Site("fc.bias", "bias", (4,), reads="relu")
+    >>> bias_std(site, None, 0.2, "doubly"), bias_std(site, "tanh", 0.2, "doubly")
+    (0.0, 0.2)
+    """
     if activation is None and site.reads == "input":
         return sigma_b
     return point_for(reading(site, activation), sigma_b, unstable).sigma_b

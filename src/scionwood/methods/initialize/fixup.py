@@ -50,7 +50,11 @@ def fixup(site: Site, generator: torch.Generator, *, standard: Standard = "auto"
 
 
 def standard_deviation(site: Site, standard: Standard = "auto") -> float:
-    """Return the deviation of a weight's entries; zero for the last of a branch and for the head."""
+    """Return the deviation of a weight's entries; zero for the last of a branch and for the head.
+
+    >>> standard_deviation(Site("fc", "linear", (2, 2))), standard_deviation(Site("head", "linear", (2, 2), head=True))
+    (0.707..., 0.0)
+    """
     if site.head or (site.branch is not None and site.branch.last):
         return 0.0
     if standard == "auto":

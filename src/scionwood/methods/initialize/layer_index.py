@@ -57,7 +57,13 @@ def layer_index(
 
 
 def standard_deviation(site: Site, std: float = 0.02, factor: float = 1.0, scheme: Scheme = "index") -> float:
-    """Return the deviation of a weight's entries."""
+    """Return the deviation of a weight's entries.
+
+    >>> from scionwood.methods.initialize.site import Branch
+    >>> last = Site("o", "linear", (4, 4), layer=3, layers=8, branch=Branch(0, 16, 1, 2, True, 2))
+    >>> standard_deviation(last, scheme="gpt2"), standard_deviation(Site("head", "linear", (4, 4)))
+    (0.005, 0.02)
+    """
     if site.layer is None or not site.is_weight:
         return std
     if scheme == "gpt2":

@@ -43,6 +43,14 @@ def mimetic(
 ) -> Tensor | None:
     """Return the projections of an attention; their biases are zero, the rest is left.
 
+    >>> seeds = lambda *key: torch.Generator().manual_seed(0)
+    >>> query, key = (
+    ...     mimetic(Site("", "linear", (4, 4), attention=Attention(role, 1, 1, 4, "")), seeds, alpha_qk=0.0)
+    ...     for role in ("query", "key")
+    ... )
+    >>> torch.allclose(query.T @ key, 0.7 * torch.eye(4), atol=1e-6)
+    True
+
     Args:
         site: the tensor.
         draws: gives the torch.Generator of a key; the four projections of an attention share it.

@@ -183,7 +183,12 @@ def descend(
 
 
 def split(matrix: Tensor, relative: float = 0.0) -> Diagonalised:
-    """Return a matrix's eigenvalues and eigenvectors, with the condition of these."""
+    """Return a matrix's eigenvalues and eigenvectors, with the condition of these.
+
+    >>> found = split(torch.tensor([[-1.0, 0.01], [1.0, -1.0]], dtype=torch.float64))
+    >>> sorted(round(float(value), 9) for value in found.values.real), round(found.condition, 6)
+    ([-1.1, -0.9], 10.0)
+    """
     values, vectors = torch.linalg.eig(matrix.to(torch.complex128))
     spread = torch.linalg.svdvals(vectors)
     return Diagonalised(values, vectors, relative, float(spread[0] / spread[-1]))

@@ -155,7 +155,12 @@ def steps(site: Site, name: str, generator: torch.Generator, dt_min: float, dt_m
 
 
 def log_steps(channels: int, generator: torch.Generator, dt_min: float, dt_max: float) -> Tensor:
-    """Return log dt, uniform between the logarithms of two steps."""
+    """Return log dt, uniform between the logarithms of two steps.
+
+    >>> steps = log_steps(1000, torch.Generator().manual_seed(0), 0.001, 0.1).exp()
+    >>> bool(steps.min() >= 0.001), bool(steps.max() <= 0.1), round(float(steps.log10().mean()), 1)
+    (True, True, -2.0)
+    """
     low, high = math.log(dt_min), math.log(dt_max)
     return torch.rand(channels, generator=generator, dtype=torch.float64) * (high - low) + low
 

@@ -71,7 +71,11 @@ def hadamard(size: int) -> Tensor:
 
 
 def centred(matrix: Tensor, site: Site) -> Tensor:
-    """Return a matrix of (out, in) as the site's shape: at the centre tap of a kernel, with zeros around."""
+    """Return a matrix of (out, in) as the site's shape: at the centre tap of a kernel, with zeros around.
+
+    >>> centred(torch.ones(1, 1), Site("w", "convolution", (1, 1, 3)))
+    tensor([[[0., 1., 0.]]])
+    """
     made = zeros(site)
     centre = tuple(size // 2 for size in site.shape[2:])
     made[(..., *centre)] = matrix

@@ -131,6 +131,11 @@ def layer_shapes(module: nn.Module) -> list[Shape]:
 def initialize_(module: nn.Module, network: LowRankHyperNet) -> None:
     """Give a net's Linears and convolutions predicted weights, in place; a weight used twice is predicted once.
 
+    >>> net, network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), LowRankHyperNet()
+    >>> initialize_(net, network)
+    >>> torch.equal(net[2].bias, network([(6, 4), (2, 6)])[1].bias)
+    True
+
     Raises:
         MatchError: the net has no such layers.
         MethodError: it has too many, or too large ones.
@@ -146,7 +151,12 @@ def initialize_(module: nn.Module, network: LowRankHyperNet) -> None:
 
 
 def forward_perceptron(layers: Sequence[Predicted], x: Tensor) -> Tensor:
-    """Run a multilayer perceptron of predicted weights, with rectifiers between its layers."""
+    """Run a multilayer perceptron of predicted weights, with rectifiers between its layers.
+
+    >>> layer = Predicted(torch.tensor([[1.0], [-1.0]]), torch.zeros(2))
+    >>> forward_perceptron([layer, Predicted(torch.ones(1, 2), torch.ones(1))], torch.tensor([[3.0]]))
+    tensor([[4.]])
+    """
     for layer in layers[:-1]:
         x = nn.functional.linear(x, layer.weight, layer.bias).relu()
     return nn.functional.linear(x, layers[-1].weight, layers[-1].bias)

@@ -333,6 +333,14 @@ def carry_state(
 
     A weight without state in the small optimiser, as that of a new layer, starts without in the large one.
 
+    >>> small, large = nn.Linear(1, 1, bias=False), nn.Linear(2, 1, bias=False)
+    >>> old, new = (torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9) for layer in (small, large))
+    >>> small(torch.ones(1, 1)).sum().backward()
+    >>> old.step()
+    >>> carry_state(old, new, [(small.weight, large.weight)])
+    >>> new.state[large.weight]["momentum_buffer"]
+    tensor([[1., 0.]])
+
     Args:
         small: the optimiser of the small model.
         large: the optimiser of the large model.
@@ -394,6 +402,10 @@ def deepen(
 
     Old blocks are the same objects, so that an optimiser still knows their weights; attributes ``layer_idx`` are
     numbered anew.
+
+    >>> blocks, new = deepen(nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1)]), 3)
+    >>> len(blocks), new
+    (3, [2])
 
     Args:
         blocks: of the small model.

@@ -182,7 +182,12 @@ class MixtureLinear(MixtureLayer):
 
 
 class MixtureConv2d(MixtureLayer):
-    """A convolution made of templates; sizes are those of the full net."""
+    """A convolution made of templates; sizes are those of the full net.
+
+    >>> layer = MixtureConv2d(4, 6, 3, padding=1)
+    >>> layer(torch.zeros(1, 2, 5, 5)).shape
+    torch.Size([1, 3, 5, 5])
+    """
 
     def __init__(
         self,
@@ -209,6 +214,12 @@ class MixtureBatchNorm(nn.Module):
     """A batch normalisation for each member; grown, their gains, shifts and running statistics stand side by side.
 
     Where the members' channels do not make up the full net's, the gap between them starts at gain 1, shift 0.
+
+    >>> norm = MixtureBatchNorm(6, dimensions=0)
+    >>> norm(torch.randn(4, 3)).shape
+    torch.Size([4, 3])
+    >>> norm.grow(); norm(torch.randn(4, 6)).shape
+    torch.Size([4, 6])
 
     Args:
         features: of the full net.
@@ -246,6 +257,11 @@ class MixtureBatchNorm(nn.Module):
 def select_member(model: nn.Module, member: int) -> None:
     """Make a model compute as one of its two half-width members.
 
+    >>> net = nn.Sequential(MixtureLinear(2, 4, split="outputs"))
+    >>> select_member(net, 1)
+    >>> torch.equal(net(torch.eye(2)).T, net[0].combined(1))
+    True
+
     Raises:
         MethodError: there is no such member, or the model has grown.
     """
@@ -266,6 +282,16 @@ def grow(
     generator: torch.Generator | None = None,
 ) -> list[nn.Parameter]:
     """Join the two members of every layer; return the new parameters, for the optimiser.
+
+    >>> net = nn.Sequential(MixtureLinear(2, 4, split="outputs"), nn.ReLU(), MixtureLinear(4, 1, split="inputs"))
+    >>> outputs = []
+    >>> for member in (0, 1):
+    ...     select_member(net, member)
+    ...     outputs.append(net(torch.ones(1, 2)))
+    >>> grow(net, average=True)
+    []
+    >>> torch.allclose(net(torch.ones(1, 2)), sum(outputs) / 2)
+    True
 
     Args:
         model: with layers of this file.

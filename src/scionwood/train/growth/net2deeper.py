@@ -48,6 +48,9 @@ def undoing_batch_norm(sample: Tensor, *, eps: float = 1e-5, momentum: float = 0
         sample: what the layer before it puts out: examples, channels, and any positions.
         eps: is added to the variance, as PyTorch does.
         momentum: how fast the running statistics follow, PyTorch's.
+
+    Raises:
+        MethodError: a sample that has no statistics.
     """
     if sample.dim() < 2 or sample.dim() > 5 or len(sample) * sample[0, 0].numel() < 2:
         raise MethodError(

@@ -59,6 +59,16 @@ class FixupLayer(nn.Module):
 def add_scalars(module: nn.Module, inputs: object) -> list[str]:
     """Put Fixup's scalars around the linear maps and convolutions of a residual net, in place.
 
+    >>> import torch
+    >>> class Block(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+    ...     def forward(self, x):
+    ...         return x + self.second(torch.relu(self.first(x)))
+    >>> add_scalars(nn.Sequential(nn.Linear(3, 4), Block(), nn.Linear(4, 2)), torch.zeros(1, 3))
+    ['0', '1.first', '1.second', '2']
+
     Args:
         module: the net; its layers are modules with one input.
         inputs: example inputs, as the module's forward takes them: a tensor, a tuple or a dict.
@@ -103,6 +113,10 @@ def add_scalars(module: nn.Module, inputs: object) -> list[str]:
 
 def parameter_groups(module: nn.Module, rate: float, *, decay: float = 0.0, ratio: float = 0.1) -> list[dict[str, Any]]:
     """Return groups for an optimiser: Fixup's scalars learn slower and do not decay.
+
+    >>> layer = FixupLayer(nn.Linear(2, 2), before=True, scale=False, after=True)
+    >>> [(len(group["params"]), group["lr"], group["weight_decay"]) for group in parameter_groups(layer, 0.5, decay=0.1)]
+    [(2, 0.5, 0.1), (2, 0.05, 0.0)]
 
     Args:
         module: a model with scalars.

@@ -69,6 +69,10 @@ def aol_weight(parameter: Tensor, epsilon: float = 1e-6) -> Tensor:
 def aol_convolution(parameter: Tensor, epsilon: float = 1e-6) -> Tensor:
     """Return the kernel (outputs, inputs, height, width) of an AOL convolution, with any padding by zeros or around.
 
+    >>> parameter = torch.randn(3, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    >>> torch.allclose(aol_convolution(parameter)[..., 0, 0], aol_weight(parameter[..., 0, 0]))
+    True
+
     Args:
         parameter: (outputs, inputs, height, width), free.
         epsilon: added to the sums.
@@ -79,7 +83,11 @@ def aol_convolution(parameter: Tensor, epsilon: float = 1e-6) -> Tensor:
 
 
 def sll_steps(weight: Tensor, q: Tensor) -> Tensor:
-    """Return t of an SLL layer: (hidden,) from a weight (hidden, inputs), W^T of the formula, and positive q."""
+    """Return t of an SLL layer: (hidden,) from a weight (hidden, inputs), W^T of the formula, and positive q.
+
+    >>> sll_steps(torch.eye(2), torch.tensor([1.0, 5.0])), sll_steps(torch.ones(2, 1), torch.tensor([1.0, 3.0]))
+    (tensor([1., 1.]), tensor([4.0000, 1.3333]))
+    """
     return ((weight @ weight.mT).abs() * q).sum(dim=1) / q
 
 
@@ -127,6 +135,11 @@ class AOLLinear(nn.Module):
 class AOLConv2d(nn.Module):
     """A convolution of images of Lipschitz constant 1, padded to the same size where its sides are odd.
 
+    >>> layer = AOLConv2d(2, 3, generator=torch.Generator().manual_seed(0))
+    >>> pixels = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+    >>> layer(pixels).shape, bool(layer(pixels).norm() <= pixels.norm())
+    (torch.Size([1, 3, 6, 6]), True)
+
     Args:
         inputs: channels in.
         outputs: channels out.
@@ -166,6 +179,11 @@ class AOLConv2d(nn.Module):
 
 class SLLLinear(nn.Module):
     """A residual layer of Lipschitz constant 1.
+
+    >>> layer = SLLLinear(4, generator=torch.Generator().manual_seed(0))
+    >>> x, y = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+    >>> bool((layer(x) - layer(y)).norm() <= (x - y).norm())
+    True
 
     Args:
         width: features in and out.
