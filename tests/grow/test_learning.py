@@ -1,5 +1,6 @@
 """LiGO by the verb: maps between axes that the graph names, learned on real text, stored, and made again."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -238,6 +239,44 @@ def test_the_command_and_making_it_again(folders: dict[str, Path], text: Path, t
     assert run(["reproduce", str(out), "--parent", f"{own}={moved}"]) == 0
     moved.write_text("other words")
     assert run(["reproduce", str(out), "--parent", f"{own}={moved}"]) == 2
+
+
+def test_the_bytes_do_not_depend_on_the_threads_at_hand(text: Path, tmp_path: Path) -> None:
+    own = tokenizer("byte-level", "docstrings")
+    where = saved(tmp_path / "small", "llama", own, hidden_size=64, intermediate_size=128)
+    sizes = {"hidden_size": 96, "num_attention_heads": 3, "num_key_value_heads": 3, "intermediate_size": 200}
+
+    def made(**options: int) -> dict[str, Tensor]:
+        return tensors(scionwood.grow(where, set=sizes, method="ligo", text=[text], options={"steps": 4, **options}))
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = made()
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        again, shared = made(), made(threads=2)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    assert any(not torch.equal(found[name], shared[name]) for name in found)  # it would show
+
+
+def test_half_precision_is_rounded_at_the_end_and_what_the_source_lacks_is_fresh(
+    folders: dict[str, Path], text: Path
+) -> None:
+    source = scionwood.open(folders["llama"])
+    half = {name: tensor.cast(torch.bfloat16) for name, tensor in source.tensors.items()}
+    wide = {name: tensor.cast(torch.float32) for name, tensor in half.items()}
+    given: dict[str, Any] = {"set": {**LARGER["llama"], "attention_bias": True}, "method": "ligo"}
+    given |= {"text": [text], "options": SHORT}
+    rounded, exact = (scionwood.grow(dataclasses.replace(source, tensors=stored_), **given) for stored_ in (half, wide))
+    assert losses(rounded) == losses(exact)
+    learned = {entry.name for entry in exact.ledger or () if entry.action == "learned"}
+    fresh = {entry.name for entry in exact.ledger or () if entry.action == "fresh"}
+    assert fresh == {f"model.layers.0.self_attn.{name}_proj.bias" for name in "qkvo"}
+    assert learned
+    assert all(torch.equal(rounded[name], exact[name].bfloat16()) for name in learned)
 
 
 REFUSED: list[tuple[dict[str, Any], type[ScionwoodError], str]] = [

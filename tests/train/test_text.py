@@ -5,6 +5,7 @@ import torch
 import transformers
 from torch import nn
 
+from scionwood.errors import MethodError
 from scionwood.train.text import objective_of, places_predicted, text_loss
 
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -71,7 +72,7 @@ def test_masked_tokens_are_not_seen_and_others_not_counted():
 def test_what_cannot_be_predicted_is_told():
     ids = torch.zeros(1, 4, dtype=torch.long)
     for objective, message in (("masked", "give mask"), ("prefix", "give start")):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(MethodError, match=message):
             text_loss(nn.Identity(), ids, objective)
-    with pytest.raises(ValueError, match="Pieces of 1 tokens are too short"):
+    with pytest.raises(MethodError, match="Pieces of 1 tokens are too short"):
         text_loss(nn.Identity(), ids[:, :1], "causal")

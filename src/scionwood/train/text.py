@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scionwood.errors import MethodError
+
 __all__ = ["Objective", "objective_of", "places_predicted", "text_loss"]
 
 Objective = Literal["causal", "masked", "prefix"]
@@ -88,22 +90,22 @@ def text_loss(
             those of :func:`places_predicted` unless given. Only for ``masked``.
 
     Raises:
-        ValueError: there is no mask, or no start, where one is needed, or the pieces are too short.
+        MethodError: there is no mask, or no start, where one is needed, or the pieces are too short.
     """
     if ids.shape[-1] < 2:
-        raise ValueError(
+        raise MethodError(
             f"Pieces of {ids.shape[-1]} tokens are too short: something must be known to predict the rest."
         )
     if objective == "causal":
         return _summed(model(input_ids=ids).logits[:, :-1], ids[:, 1:])
     if objective == "masked":
         if mask is None:
-            raise ValueError("Filling in masks needs the token that stands for them: give mask.")
+            raise MethodError("Filling in masks needs the token that stands for them: give mask.")
         hidden = places_predicted("masked", ids.shape[-1]) if places is None else places
         hidden = hidden.to(ids.device).expand_as(ids)
         return _summed(model(input_ids=ids.masked_fill(hidden, mask)).logits[hidden], ids[hidden])
     if start is None:
-        raise ValueError("A decoder needs the token that it begins with: give start.")
+        raise MethodError("A decoder needs the token that it begins with: give start.")
     told = places_predicted("prefix", ids.shape[-1]).to(ids.device)
     wanted = ids[:, told]
     given = torch.cat([torch.full_like(wanted[:, :1], start), wanted[:, :-1]], dim=1)

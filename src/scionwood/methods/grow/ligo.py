@@ -37,10 +37,12 @@ def ligo(
     *,
     width: Width = "random",
     noise: Annotated[float, Finite(at_least=0)] = 0.03,
+    # From here on they are for whoever learns: scionwood.train.growth.learned.
     steps: Annotated[int, Finite(at_least=1)] = 100,
     learning_rate: Annotated[float, Finite(above=0)] = 1e-2,
     batch: Annotated[int, Finite(at_least=1)] = 16,
     length: Annotated[int, Finite(at_least=2)] = 128,
+    threads: Annotated[int, Finite(at_least=1)] = 1,
 ) -> Growth:
     """Return the index 0 … n - 1, and the mixtures that new indices begin as: S, (target - source, source).
 
@@ -55,6 +57,7 @@ def ligo(
         learning_rate: falls linearly to zero.
         batch: how many pieces of text a step takes.
         length: tokens of a piece; less, where the models have fewer positions.
+        threads: that learn; the last bits depend on how many, so that it is no matter of the machine.
     """
     index = torch.cat([torch.arange(source), torch.full((target - source,), -1)])
     return Growth(index, mixing=width_start(width, source, target - source, noise, generator))

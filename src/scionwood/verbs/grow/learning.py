@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,6 +90,17 @@ def documents_of(method: str, text: Sequence[str | Path], *, learned: bool) -> l
     return read_text(text)
 
 
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Learn with as many threads wherever it is: how sums are shared out among them shows in the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def learn(
     checkpoint: Checkpoint,
     smaller: Model,
@@ -134,17 +146,19 @@ def learn(
     module = larger.rebuild().eval()
     for name in growths.match.fresh:
         module.state_dict()[name].copy_(fresh.tensor(name))
-    module.load_state_dict(growth.materialise(), strict=False)
-    before = _loss(module, held, length, objective, needed)
-    teach(
-        growth,
-        module,
-        _batches(taught, length, options["batch"], generator_for(seed, growths.record.name, "batches")),
-        loss=lambda model, ids: _per_token(model, ids, objective, needed),
-        steps=options["steps"],
-        learning_rate=options["learning_rate"],
-    )
-    after = _loss(module, held, length, objective, needed)
+    with _threads(options["threads"]):
+        module.load_state_dict(growth.materialise(), strict=False)
+        before = _loss(module, held, length, objective, needed)
+        teach(
+            growth,
+            module,
+            _batches(taught, length, options["batch"], generator_for(seed, growths.record.name, "batches")),
+            loss=lambda model, ids: _per_token(model, ids, objective, needed),
+            steps=options["steps"],
+            learning_rate=options["learning_rate"],
+        )
+        after = _loss(module, held, length, objective, needed)
+        made = growth.materialise()
     if not math.isfinite(after):
         raise MethodError(
             f"The maps do not learn: after {options['steps']} steps the loss is {after}, before it was {before:.4g}.",
@@ -156,7 +170,7 @@ def learn(
         f"{numbers:,} numbers, learned in {options['steps']} steps of {options['batch']} x {length} tokens: "
         f"{before:.4f} nats a token before, {after:.4f} after, on the end of the text, which they did not learn on"
     )
-    return Learned(growth.materialise(), layers, told)
+    return Learned(made, layers, told)
 
 
 def _needed(objective: Objective, module: nn.Module, tokens: Tokens, checkpoint: Checkpoint) -> int | None:
