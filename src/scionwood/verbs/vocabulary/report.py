@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scionwood import anatomy as anatomies
 from scionwood.anatomy.layout import layout_on_disk
@@ -18,6 +18,7 @@ from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
+from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
 from scionwood.verbs.vocabulary.settings import Numbers
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, purposes_of
 from scionwood.verbs.vocabulary.vocabulary import Setting
@@ -27,11 +28,8 @@ __all__ = ["Line", "Report", "report"]
 TRAINED = frozenset({"cw2v", "hyperofa"})
 """Methods that train for minutes on real text: a report has them where they are named."""
 
-BUDGET = 4096
-"""How many tokens of the text the loss is measured on."""
-
 LENGTH = 128
-"""Of the pieces that the text is cut into for that."""
+"""Of the pieces that the text is cut into to measure the loss on."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,8 @@ class _Model:
 
     def state(self, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The module's tensors, with some stored ones in other rows."""
+        found = state_of(self.built, self.layout, self.setting.checkpoint, but=tables)
         shapes = self.built.module.state_dict(keep_vars=True)
-        found: dict[str, Tensor] = {}
         for slot in self.layout.slots:
             if slot.name in tables:
                 rows = tables[slot.name]
@@ -154,10 +152,6 @@ class _Model:
                 place = slot.order[0]
                 wide[place] = len(rows)
                 found[slot.tensor] = rows.reshape(wide) if place == 0 else rows.movedim(0, place)
-                continue
-            whole = found.setdefault(slot.tensor, torch.empty(shapes[slot.tensor].shape))
-            box = tuple(slice(start, start + size) for start, size in zip(slot.start, slot.size, strict=True))
-            whole[box] = slot.unfold(self.setting.checkpoint.tensors[slot.name].read()).to(whole.dtype)
         return found
 
     def before(self, text: str) -> float | None:
@@ -179,12 +173,9 @@ class _Model:
 
     @cached_property
     def _own_token(self) -> int | None:
-        """The token that the objective needs: the mask, or what a decoder begins with."""
-        if self.objective == "masked":
-            return self.setting.source.special.get("mask")
-        config = self.built.module.config
-        named = (getattr(config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad"))
-        return next((number for number in named if isinstance(number, int)), None)
+        """The token that the objective needs."""
+        objective = self.objective
+        return objective and needed_token(objective, self.built.module, self.setting.source.special)
 
     @cached_property
     def _new_token(self) -> int | None:
@@ -208,7 +199,7 @@ class _Model:
         with torch.no_grad():
             for name, tensor in state.items():
                 held[name].copy_(tensor)
-            for ids in _pieces(tokens, text, _most_positions(module)):
+            for ids in pieces(torch.tensor(tokens.ids(text)), longest_piece(module, LENGTH)):
                 lost += float(text_loss(module, ids[None], self.objective, mask=needed, start=needed))
                 told = ids[places_predicted(self.objective, len(ids))]
                 predicted += sum(len(tokens.spelled.get(number, b"")) or 1 for number in told.tolist())
@@ -221,16 +212,3 @@ def _resized(config: Mapping[str, object], size: int) -> dict[str, object]:
         for key, value in config.items()
     }
     return {**changed, **({"vocab_size": size} if "vocab_size" in config else {}), "pad_token_id": None}
-
-
-def _most_positions(module: nn.Module) -> int:
-    """How long a piece the model can read, at most ``LENGTH``; two fewer than it says, as some families count from 2."""
-    told = getattr(module.config, "max_position_embeddings", None)
-    return min(LENGTH, max(2, told - 2)) if isinstance(told, int) else LENGTH
-
-
-def _pieces(tokens: Tokens, text: str, length: int) -> Iterator[Tensor]:
-    ids = torch.tensor(tokens.ids(text)[:BUDGET])
-    for piece in ids.split(length):
-        if len(piece) > 1:
-            yield piece
