@@ -311,6 +311,8 @@ def test_refusals_of_modules():
         initialize(net, method="lsuv")
     with pytest.raises(MethodError, match="The batch does not go through the model"):
         initialize(net, method="lsuv", inputs=torch.zeros(2, 3))
+    with pytest.raises(MethodError, match="does not go through the model: IndexError: index out of range"):
+        initialize(model("GPT-2").rebuild(), method="lsuv", inputs={"input_ids": torch.full((2, 5), 10_000)})
 
 
 def test_lsuv_of_a_config_without_data_warns():

@@ -177,7 +177,7 @@ def test_lsuv_measures_the_operation_that_reads_a_weight_wherever_the_weight_lie
     assert torch.equal(net.powers, powers)
     details = {entry.name: entry.detail for entry in ledger}
     assert details["fused"].startswith("2 of 2 maps divided by")
-    assert details["powers"] == "not rescaled: a function of it is what is used"
+    assert details["powers"] == "not rescaled: no operation reads it as it is"
     assert details["last"].startswith("divided by")
 
 

@@ -17,11 +17,12 @@ from torch.utils import _pytree
 from scionwood.anatomy import Model
 from scionwood.anatomy.flow import flow
 from scionwood.anatomy.nodes import CASTS, VIEWS, arguments_of, operation
+from scionwood.errors import MethodError
 
-__all__ = ["Outcome", "calibrate", "said"]
+__all__ = ["Outcome", "calibrate", "said", "unfit"]
 
 NO_TOKENS = "not rescaled: no token came to it"
-FUNCTION = "not rescaled: a function of it is what is used"
+UNREAD = "not rescaled: no operation reads it as it is"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +53,12 @@ def said(outcomes: Sequence[Outcome]) -> str:
     """What the ledger says of a weight: of one map exactly, of several in a summary.
 
     >>> said([Outcome(2.0, 2.0)]), said([Outcome(1.05)]), said([])
-    ('divided by 2', "its output's std was near enough: 1.05", 'not rescaled: a function of it is what is used')
+    ('divided by 2', "its output's std was near enough: 1.05", 'not rescaled: no operation reads it as it is')
     >>> said([Outcome(2.0, 2.0), Outcome(0.5, 0.5), Outcome(None)])
     '2 of 3 maps divided by 0.5 to 2, 1 not rescaled: no token came to it'
     """
     if not outcomes:
-        return FUNCTION
+        return UNREAD
     divisors = [each.divisor for each in outcomes if each.divisor != 1]
     left = [each for each in outcomes if each.divisor == 1]
     if len(outcomes) == 1:
@@ -97,11 +98,26 @@ def calibrate(
         center: move biases so that outputs have mean zero.
 
     Returns:
-        For each weight what became of its maps; nothing where an operation reads a function of it.
+        For each weight what became of its maps; nothing where no operation reads it as it is, but a function of it.
+
+    Raises:
+        MethodError: the batch does not go through the model.
     """
     runner = _Calibration(module, model, names, _Rule(std, tolerance, attempts, center))
-    runner.run(*_bound(module, model), enable_io_processing=False)
+    runner.extra_traceback = False
+    try:
+        runner.run(*_bound(module, model), enable_io_processing=False)
+    except Exception as error:
+        raise unfit(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
     return runner.outcomes
+
+
+def unfit(why: str) -> MethodError:
+    """The error of a batch that does not fit."""
+    return MethodError(
+        f"The batch does not go through the model: {why}",
+        hint="give inputs as the model's forward takes them: a tensor, a tuple, or a mapping by name",
+    )
 
 
 class _Rule(NamedTuple):

@@ -30,7 +30,7 @@ from scionwood.errors import AnatomyError, MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
-from scionwood.verbs.initialize.calibrate import calibrate, said
+from scionwood.verbs.initialize.calibrate import calibrate, said, unfit
 from scionwood.verbs.initialize.drawing import Drawing
 from scionwood.verbs.initialize.inputs import read_inputs
 from scionwood.verbs.target import config_of, with_dtype
@@ -221,10 +221,7 @@ def _exported(module: nn.Module, inputs: object) -> Model:
     try:
         return anatomies.from_module(module, inputs)
     except AnatomyError as error:
-        raise MethodError(
-            f"The batch does not go through the model: {error.message}",
-            hint="give inputs as the model's forward takes them: a tensor, a tuple, or a mapping by name",
-        ) from error
+        raise unfit(error.message) from error
 
 
 def _noted(entries: Any, notes: Mapping[str, str]) -> list[Entry]:
