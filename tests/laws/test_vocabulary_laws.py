@@ -84,6 +84,7 @@ def cases(draw: st.DrawFn, function: Callable[..., Any]) -> Case:
         "tables": [table, torch.randn(sources, WIDTH, generator=generator)],
         "role": draw(st.sampled_from(["input", "output"])),
         "overlap": overlap,
+        "kept": None,
         "pieces": several(targets, sources),
         "source_vectors": source_vectors,
         "target_vectors": target_vectors,

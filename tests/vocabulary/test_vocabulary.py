@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of, unigram, word_piece
+from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of, text, unigram, word_piece
 
 import scionwood
 from scionwood.errors import MatchError, MethodError, SourceError
@@ -284,6 +284,65 @@ def test_the_reports_loss_is_that_of_the_model(llama, kept, texts):
                 lost += float(model(input_ids=piece[None], labels=piece[None]).loss) * (len(piece) - 1)
                 size += len(tokenizer.decode(piece[1:]).encode())
     assert found.before == pytest.approx(lost / math.log(2) / size, rel=0.02)
+
+
+def test_every_method_is_in_the_report_and_what_learned_less_says_so(llama, kept, tmp_path, capsys, monkeypatch):
+    from scionwood.cli import run
+    from scionwood.verbs.vocabulary.report import SMALL
+
+    (tmp_path / "short.txt").write_text(text(CODE)[:6_000])
+    monkeypatch.setitem(SMALL, "steps", 2)
+    command = ["vocabulary", str(llama), "--tokenizer", str(kept(byte_level, CODE, 700)), "--json"]
+    assert run([*command, "--report", str(tmp_path / "short.txt")]) == 0
+    said = capsys.readouterr()
+    lines = {line["method"]: line for line in json.loads(said.out)["lines"]}
+    assert set(lines) == {entry.name.partition(".")[2] for entry in registry.listing("vocabulary")}
+    assert [name for name, line in lines.items() if line["bits"] is None] == ["speech_tokens"]
+    assert "needs what no tokenizer says: units, frames" in lines["speech_tokens"]["note"]
+    assert lines["hyperofa"]["note"].startswith(
+        "a small network (hidden 64, context 32, learning_rate 0.003), learned 2 of"
+    )
+    assert not lines["cw2v"]["note"]  # so small a model has it in full
+    assert lines["overlap_copy"]["bits"] == lines["univariate"]["bits"]
+    assert f"1 of {len(lines)}: cw2v" in said.err
+
+
+def test_a_large_table_has_cw2v_for_some_steps(llama, kept, texts, monkeypatch):
+    import sys
+
+    module = sys.modules["scionwood.verbs.vocabulary.report"]
+    monkeypatch.setattr(module, "registry", Listed("cw2v"))
+    monkeypatch.setattr(module, "WORK", 10**9)
+    found = report(setting_of(llama, kept(byte_level, CODE, 700), text=[texts / "code.txt"]))
+    taken, every = found.lines[0].note.removeprefix("learned ").partition(" steps")[0].split(" of ")
+    assert 0 < int(taken) < int(every.replace(",", ""))
+    assert found.lines[0].note.endswith("--method cw2v has all")
+
+
+class Listed:
+    """A registry of one method."""
+
+    def __init__(self, name):
+        self.entries = [entry for entry in registry.listing("vocabulary") if entry.name == f"vocabulary.{name}"]
+
+    def listing(self, family):
+        return self.entries
+
+    def load(self, name, *, family):
+        return registry.load(name, family=family)
+
+
+def test_a_model_without_a_loss_is_not_trained_for_one(kept, texts, tmp_path):
+    import transformers
+
+    folder = model_of("Llama", tmp_path / "m", kept(byte_level, PROSE, 600), 600)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    transformers.LlamaModel(config).save_pretrained(folder)
+    found = report(setting_of(folder, kept(byte_level, CODE, 700), text=[texts / "code.txt"]))
+    assert found.loss is None
+    notes = {line.method: line.note for line in found.lines if not line.counts}
+    assert set(notes) == {"cw2v", "hyperofa", "speech_tokens"}
+    assert "name it (--method cw2v)" in notes["cw2v"]
 
 
 @pytest.mark.parametrize(("name", "maker"), [("T5", unigram), ("Bert", word_piece)])

@@ -19,12 +19,12 @@ def print_report(source: str, tokenizer: str, methods: list[str], asked: dict[st
     """Ask the methods and print what came of it."""
     from dataclasses import asdict
 
-    from scionwood.cli._terminal import print_json, print_lines
+    from scionwood.cli._terminal import print_json, print_lines, print_note
     from scionwood.verbs.vocabulary import report
     from scionwood.verbs.vocabulary.vocabulary import setting_of
 
     setting = setting_of(source, tokenizer, **asked)
-    found = report(setting, methods)
+    found = report(setting, methods, progress=lambda name, number, count: print_note(f"{number} of {count}: {name}"))
     if json:
         print_json(asdict(found))
         return 0

@@ -37,7 +37,7 @@ def command(
         The new tokenizer: a folder, a tokenizer.json, a model that has one, or a hub id.
     method
         How rows for new tokens are made, mean_subword unless given; 'scionwood methods vocabulary' lists the methods.
-        For a report, the methods that it has, with commas; all of them unless given, but for those that train for minutes.
+        For a report, the methods that it has, with commas; all of them unless given, those that learn for minutes in short.
     out
         The folder to write. It appears only when complete.
     text

@@ -91,6 +91,7 @@ INPUTS: dict[str, str] = {
     "target_words": "for each target token the words it occurs in",
     "tables": "the rows of the input embedding and of the head, or of one table where they are tied",
     "role": "what the table is: input, output or bias",
+    "kept": "what a method has learned for one table of a model and keeps for the next, by name; empty at first",
     "units": "for each frame the target token it belongs to, or -1",
     "frames": "features of speech, a row for each frame",
 }

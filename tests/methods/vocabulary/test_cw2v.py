@@ -52,7 +52,7 @@ FAST = {"window": 1, "threshold": None, "epochs": 5, "learning_rate": 0.05, "bat
 def test_a_new_token_is_found_to_be_what_it_stands_for(seed):
     old, new, generator = corpus(seed)
     learned = learn_mixtures(tables(old, generator), OVERLAP, new, seeded(), **FAST)
-    for factors in learned:
+    for factors in learned.factors:
         weights = mix(factors, torch.eye(OLD), torch.tensor([0]))[0]
         assert int(weights.argmax()) == 7
         assert float(weights[7]) > 0.5
@@ -64,14 +64,14 @@ def test_factors_learn_it_too():
     new = [torch.where(part == OLD, OLD + index % 3, part) for index, part in enumerate(new)]
     overlap = torch.cat([OVERLAP, torch.tensor([-1, -1])])
     learned = learn_mixtures(tables(old, generator), overlap, new, seeded(), inner=2, **FAST | {"epochs": 15})
-    assert [factor.shape for factor in learned[0]] == [(3, 2), (2, OLD)]
-    assert mix(learned[0], torch.eye(OLD), torch.arange(3)).argmax(1).tolist() == [7, 7, 7]
+    assert [factor.shape for factor in learned.factors[0]] == [(3, 2), (2, OLD)]
+    assert mix(learned.factors[0], torch.eye(OLD), torch.arange(3)).argmax(1).tolist() == [7, 7, 7]
 
 
 def test_a_single_table_is_learned_for_both():
     old, new, generator = corpus(0)
     table = tables(old, generator)[0]
-    (only,) = learn_mixtures([table], OVERLAP, new, seeded(), **FAST | {"epochs": 1})
+    (only,) = learn_mixtures([table], OVERLAP, new, seeded(), **FAST | {"epochs": 1}).factors
     assert only[0].shape == (1, OLD)
     assert bool((only[0] != 0).any())
 
@@ -126,6 +126,32 @@ def test_input_and_head_have_mixtures_of_their_own_and_a_bias_follows_the_head()
         make(eye, "head")
 
 
+def test_it_stops_after_so_many_steps_and_says_so():
+    old, new, generator = corpus(0)
+    both = tables(old, generator)
+    make = lambda **more: learn_mixtures(both, OVERLAP, new, seeded(), **FAST | {"epochs": 2} | more)  # noqa: E731
+    whole, all_of_them, some, none = make(), make(steps=10**6), make(steps=3), make(steps=0)
+    assert whole.taken == whole.steps == all_of_them.taken > 3
+    assert torch.equal(whole.factors[0][0], all_of_them.factors[0][0])
+    assert (some.taken, some.steps) == (3, whole.steps)
+    assert 0 < float(some.factors[0][0].abs().max()) < float(whole.factors[0][0].abs().max())
+    assert not bool(none.factors[0][0].any())
+    rows = cw2v(both[0], OVERLAP, both, "input", new, seeded(), **FAST, steps=3)
+    assert rows.note.startswith("learned 3 of ")
+    assert rows.part(0, 3).note == rows.note
+
+
+def test_what_was_learned_for_one_table_serves_the_next():
+    old, new, generator = corpus(0)
+    both = tables(old, generator)
+    make = lambda role, kept: cw2v(both[1], OVERLAP, both, role, new, seeded(), kept, **FAST).apply(both[1])  # noqa: E731
+    kept = {}
+    make("input", kept)
+    (learned,) = kept.values()
+    assert torch.equal(make("output", kept), make("output", None))
+    assert kept["mixtures"] is learned
+
+
 def test_the_published_sum_is_another_loss():
     old, new, generator = corpus(0)
     both = tables(old, generator)
@@ -133,7 +159,7 @@ def test_the_published_sum_is_another_loss():
         learn_mixtures(both, OVERLAP, new, seeded(), negatives=kind, **FAST | {"epochs": 1})
         for kind in ("apart", "together")
     )
-    assert not torch.equal(apart[0][0], together[0][0])
+    assert not torch.equal(apart.factors[0][0], together.factors[0][0])
 
 
 def test_pairs_stay_within_documents_and_windows():

@@ -125,6 +125,16 @@ def test_the_network_is_kept_as_it_was_best():
     assert not torch.equal(late.head[0].weight, kept.head[0].weight)
 
 
+def test_it_stops_after_so_many_steps_and_says_so():
+    table, *rest = vocabulary()
+    learn = {"hidden": 8, "epochs": 3, "batch": 32, "held_out": 0.0}
+    whole, some = (hyperofa(table, *rest, seeded(), **learn, **more) for more in ({}, {"steps": 12}))
+    assert (whole.note, some.note) == ("", "learned 12 of 30 steps")
+    shorter = hyperofa(table, *rest, seeded(), **learn | {"epochs": 2}, steps=20)
+    assert torch.equal(shorter.apply(table), hyperofa(table, *rest, seeded(), **learn, steps=20).apply(table))
+    assert not torch.equal(whole.apply(table), some.apply(table))
+
+
 def test_what_cannot_be_is_told():
     table, vectors, words = linear()
     overlap, none = torch.tensor([-1]), torch.tensor([], dtype=torch.long)

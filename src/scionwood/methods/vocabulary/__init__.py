@@ -25,6 +25,7 @@ The contract with the verb, which knows tokenizers, corpora and tensors, while a
      them it occurs in, as a list of LongTensors (HyperOFA; ``ofa.mean_of_words`` makes vectors of tokens of them);
    * ``tables``, ``role``: the rows of the input embedding and of the head, or of one where they are tied, and which of
      ``input``, ``output`` and ``bias`` the table is: CW2V learns the mixtures of both tables together;
+   * ``kept``: a dict that is the same for all tables of a model and empty for the first: CW2V learns once;
    * ``units``, ``frames``: features of speech (frames, F), and for each frame the target token that it belongs to.
 
    Vectors of tokens that nobody has trained come from ``glove.glove(text, size, generator)``, by the ids of one tokenizer:

@@ -17,7 +17,8 @@ both sides or more is no restriction, and the full matrix is learned instead, fr
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from itertools import chain, islice
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,10 +29,24 @@ from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_rows
 from scionwood.methods.vocabulary.rows import MIXED, Rows
 
-__all__ = ["cw2v", "learn_mixtures", "mix", "skip_grams"]
+__all__ = ["Learned", "cw2v", "learn_mixtures", "mix", "skip_grams", "step_work"]
 
 BLOCK = 1 << 25
 """How many weights are held at once."""
+
+
+class Learned(NamedTuple):
+    """What was learned.
+
+    Args:
+        factors: for each table the factors of the scores of its mixtures: two, or one where the full matrix is learned.
+        taken: how many steps were taken.
+        steps: how many there are in all rounds.
+    """
+
+    factors: list[list[Tensor]]
+    taken: int
+    steps: int
 
 
 @method(unit="axis", resizes=("input", "output"), paper="2407.05841")
@@ -42,6 +57,7 @@ def cw2v(
     role: str,
     text: Sequence[Tensor],
     generator: torch.Generator,
+    kept: dict[str, Any] | None = None,
     *,
     inner: Annotated[int, Finite(at_least=1)] = 1024,
     window: Annotated[int, Finite(at_least=1)] = 5,
@@ -51,6 +67,7 @@ def cw2v(
     learning_rate: Annotated[float, Finite(above=0)] = 3e-4,
     batch: Annotated[int, Finite(at_least=1)] = 1024,
     negatives: Literal["apart", "together"] = "apart",
+    steps: Annotated[int, Finite(at_least=0)] | None = None,
 ) -> Rows:
     """Return copies of what is shared, and learned mixtures of all source tokens.
 
@@ -61,6 +78,7 @@ def cw2v(
         role: what the table is: input, output or bias.
         text: token ids by the target's tokenizer, document by document.
         generator: to draw from.
+        kept: what was learned for another table of the model, which is the same; where nothing is kept, it is learned again.
         inner: the size between the two factors of the weights; the full matrix where it is no smaller.
         window: how far from its centre a context may stand.
         drawn: how many negatives for each pair.
@@ -69,6 +87,7 @@ def cw2v(
         learning_rate: Adam's.
         batch: how many pairs a step takes.
         negatives: each in a sigmoid of its own, or together in one as in the published code.
+        steps: after how many learning stops, whatever the rounds; with none it does not.
 
     Raises:
         MethodError: there is no such role.
@@ -78,7 +97,8 @@ def cw2v(
     tokens = torch.nonzero(overlap < 0).flatten()
     if not len(tokens):
         return with_rows(table, overlap, tokens, table[:0], generator)
-    learned = learn_mixtures(
+    known = {} if kept is None else kept
+    learned = known.get("mixtures") or learn_mixtures(
         tables,
         overlap,
         text,
@@ -91,13 +111,34 @@ def cw2v(
         learning_rate=learning_rate,
         batch=batch,
         negatives=negatives,
+        steps=steps,
     )
-    factors = learned[0 if role == "input" else -1]
+    known["mixtures"] = learned
+    factors = learned.factors[0 if role == "input" else -1]
     step = max(1, BLOCK // len(table))
     rows = [
         mix(factors, table, torch.arange(len(tokens))[start : start + step]) for start in range(0, len(tokens), step)
     ]
-    return with_rows(table, overlap, tokens, torch.cat(rows), generator, status=MIXED)
+    note = f"learned {learned.taken:,} of {learned.steps:,} steps" if learned.taken < learned.steps else ""
+    return with_rows(table, overlap, tokens, torch.cat(rows), generator, status=MIXED, note=note)
+
+
+def step_work(old: int, new: int, dim: int, *, inner: int = 1024, drawn: int = 5, batch: int = 1024) -> int:
+    """Return how many multiplications a step of learning takes at most, for each table.
+
+    >>> step_work(1000, 1200, 128, inner=64)  # all new tokens, their weights of 64 and rows of 128, forth and twice back
+    691200000
+
+    Args:
+        old: source tokens.
+        new: target tokens that are not shared.
+        dim: of the rows.
+        inner: as of the method, like the others.
+        drawn: likewise.
+        batch: likewise.
+    """
+    tokens = min(new, batch * (1 + drawn))
+    return 3 * tokens * old * (dim + (inner if inner < min(old, new) else 0))
 
 
 def mix(factors: Sequence[Tensor], table: Tensor, places: Tensor) -> Tensor:
@@ -122,8 +163,9 @@ def learn_mixtures(
     learning_rate: float = 3e-4,
     batch: int = 1024,
     negatives: Literal["apart", "together"] = "apart",
-) -> list[list[Tensor]]:
-    """Return for each table the factors of the scores of its mixtures: two, or one where the full matrix is learned."""
+    steps: int | None = None,
+) -> Learned:
+    """Return for each table the factors of the scores of its mixtures; the arguments are those of the method."""
     place = torch.full((len(overlap),), -1)
     fresh = torch.nonzero(overlap < 0).flatten()
     place[fresh] = torch.arange(len(fresh))
@@ -135,29 +177,35 @@ def learn_mixtures(
             [torch.rand(size, generator=generator) for size in ((shape[0], inner), (inner, shape[1]))] for _ in tables
         ]
     centres, contexts = skip_grams(text, len(overlap), generator, window=window, threshold=threshold)
-    if not len(centres) or not epochs:
-        return factors
+    rounds = (torch.randperm(len(centres), generator=generator).split(batch) for _ in range(epochs))
+    every = epochs * -(-len(centres) // batch)
+    most = every if steps is None else min(steps, every)
+    if not most:
+        return Learned(factors, 0, every)
     counts = torch.bincount(torch.cat([part.long() for part in text]), minlength=len(overlap))
     noise = counts.double().pow(0.75)
     parameters = [factor.requires_grad_() for some in factors for factor in some]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     with torch.enable_grad():
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(centres), generator=generator).split(batch):
-                away = torch.multinomial(noise, len(chosen) * drawn, replacement=True, generator=generator)
-                others = torch.cat([contexts[chosen], away])
-                centre = _rows(tables[0], factors[0], overlap, place, centres[chosen])
-                other = _rows(tables[-1], factors[-1], overlap, place, others)
-                near = (centre * other[: len(chosen)]).sum(1)
-                far = torch.einsum("nd,nkd->nk", centre, other[len(chosen) :].view(len(chosen), drawn, -1))
-                pushed = far.sum(1, keepdim=True) if negatives == "together" else far
-                loss = -(logsigmoid(near) + logsigmoid(-pushed).sum(1)).mean()
-                if not loss.requires_grad:
-                    continue  # old tokens alone
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-    return [[factor.detach() for factor in some] for some in factors]
+        for chosen in islice(chain.from_iterable(rounds), most):
+            away = torch.multinomial(noise, len(chosen) * drawn, replacement=True, generator=generator)
+            centre, first = centres[chosen].unique(return_inverse=True)
+            other, second = torch.cat([contexts[chosen], away]).unique(return_inverse=True)
+            # Every product of two tokens is made once, and taken wherever they meet: far less than a row for each pair.
+            products = (
+                _rows(tables[0], factors[0], overlap, place, centre)
+                @ _rows(tables[-1], factors[-1], overlap, place, other).T
+            )
+            near = products[first, second[: len(chosen)]]
+            far = products[first[:, None], second[len(chosen) :].view(len(chosen), drawn)]
+            pushed = far.sum(1, keepdim=True) if negatives == "together" else far
+            loss = -(logsigmoid(near) + logsigmoid(-pushed).sum(1)).mean()
+            if not loss.requires_grad:
+                continue  # old tokens alone
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return Learned([[factor.detach() for factor in some] for some in factors], most, every)
 
 
 def skip_grams(
@@ -192,10 +240,9 @@ def skip_grams(
 
 
 def _rows(table: Tensor, factors: Sequence[Tensor], overlap: Tensor, place: Tensor, tokens: Tensor) -> Tensor:
-    """Return the rows of tokens, old and new; a mixture is made once for each new token among them."""
+    """Return the rows of tokens, old and new; of no token twice."""
     rows = table[overlap[tokens].clamp(min=0)]
-    new = place[tokens] >= 0
-    wanted, back = place[tokens[new]].unique(return_inverse=True)
-    if not len(wanted):
+    new = torch.nonzero(place[tokens] >= 0).flatten()
+    if not len(new):
         return rows
-    return rows.masked_scatter(new[:, None], mix(factors, table, wanted)[back])
+    return rows.index_copy(0, new, mix(factors, table, place[tokens[new]]))

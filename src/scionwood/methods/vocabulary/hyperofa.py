@@ -14,6 +14,7 @@ outputs before its layers, and is not this one. On rows that are a matrix times 
 teach small networks 50 others at a cosine of 0.98 (SetFormer) and 0.87 (BiLSTM) in 60 rounds.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def hyperofa(
     temperature: Annotated[float, Finite(above=0)] = 0.25,
     subset_above: Annotated[int, Finite(at_least=1)] = 4,
     held_out: Annotated[float, Finite(at_least=0, below=1)] = 0.025,
+    steps: Annotated[int, Finite(at_least=1)] | None = None,
 ) -> Rows:
     """Return copies of what is shared, and what the network says of the others.
 
@@ -79,6 +81,7 @@ def hyperofa(
         temperature: of telling them apart.
         subset_above: of tokens with more words than this, a random half to all are read in half of the cases.
         held_out: the share of the source tokens that tell when the network is best; with none its last state is taken.
+        steps: after how many learning stops, whatever the rounds; with none it does not.
 
     Raises:
         MethodError: fewer than two source tokens have words, or the heads do not divide the width.
@@ -102,13 +105,16 @@ def hyperofa(
         sizes = {"layers": layers, "heads": heads, "widening": widening, "dropout": 0.4 if dropout is None else dropout}
     targets = coordinates[taught].float()
     scale = targets.std().clamp(min=1e-30)
+    rounds = epochs or (300 if network == "lstm" else 500)
+    every = rounds * math.ceil((len(taught) - int(len(taught) * held_out)) / batch)
+    note = f"learned {steps:,} of {every:,} steps" if steps is not None and steps < every else ""
     trained = train_network(
         word_vectors,
         [source_words[index] for index in taught],
         targets / scale,
         generator,
         network=network,
-        epochs=epochs or (300 if network == "lstm" else 500),
+        epochs=rounds,
         learning_rate=learning_rate,
         batch=batch,
         context=context,
@@ -116,7 +122,9 @@ def hyperofa(
         temperature=temperature,
         subset_above=subset_above,
         held_out=held_out,
+        steps=steps,
         **sizes,
     )
     said = predict(trained, word_vectors, [target_words[token] for token in tokens], batch=batch, context=context)
-    return with_rows(coordinates, overlap, torch.tensor(tokens), said * scale, generator, primitives=primitives)
+    made = torch.tensor(tokens)
+    return with_rows(coordinates, overlap, made, said * scale, generator, primitives=primitives, note=note)

@@ -55,6 +55,7 @@ def with_rows(
     status: int = MADE,
     statistics: Tensor | None = None,
     primitives: Tensor | None = None,
+    note: str = "",
 ) -> Rows:
     """Return copies where there is an overlap, the rows given for the tokens named, and draws for the others.
 
@@ -67,6 +68,7 @@ def with_rows(
         status: of the rows given.
         statistics: the rows whose mean and standard deviation are drawn to; the table where nothing is said.
         primitives: what all rows are multiplied by in the end; what is copied loses some too, and counts as made.
+        note: what else is to be said of the rows.
     """
     told = _status(overlap, tokens, status)
     if primitives is not None:
@@ -89,6 +91,7 @@ def with_rows(
         status=told,
         tokens=own,
         values=values if len(own) else None,
+        note=note,
     )
 
 

@@ -32,6 +32,7 @@ class Rows:
         status: of each token, (Vt,): 0 copied, 1 mixed, 2 made of something else than source rows, 3 drawn at random.
         tokens: which tokens have rows of their own, (t,).
         values: those rows, (t, d); what ``indices`` says of these tokens does not count.
+        note: what else is to be said of how they were made.
 
     >>> rows = of_mixtures(torch.tensor([[0, 1], [1, 1]]), torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
     >>> rows.apply(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
@@ -44,6 +45,7 @@ class Rows:
     status: Tensor
     tokens: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     values: Tensor | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         count = len(self.status)
@@ -83,6 +85,7 @@ class Rows:
             status=self.status[start:stop],
             tokens=self.tokens[inside] - start,
             values=None if self.values is None else self.values[inside],
+            note=self.note,
         )
 
     @property

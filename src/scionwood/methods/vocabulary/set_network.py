@@ -102,6 +102,7 @@ def train_network(
     temperature: float = 0.25,
     subset_above: int = 4,
     held_out: float = 0.025,
+    steps: int | None = None,
     **sizes: float,
 ) -> nn.Module:
     """Return a network that has learned the targets of the sets, as it was when it knew those held out best.
@@ -120,6 +121,7 @@ def train_network(
         temperature: of that part.
         subset_above: in half of the cases, of a set larger than this a random half to all is read.
         held_out: the share of the sets that it does not learn from; with none the last state is taken.
+        steps: after how many it stops, whatever the epochs; with none it does not.
         sizes: of the network.
     """
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -133,9 +135,11 @@ def train_network(
         held = order[: int(len(order) * held_out)]
         shown = order[len(held) :]
         best, least = None, math.inf
+        left = math.inf if steps is None else steps
         for epoch in range(1, epochs + 1):
             made.train()
-            for places in _batches([len(sets[index]) for index in shown], batch):
+            batches = _batches([len(sets[index]) for index in shown], batch)
+            for places in batches[: int(min(left, len(batches)))]:
                 chosen = [shown[place] for place in places]
                 some = [_subset(sets[index], subset_above)[:context] for index in chosen]
                 predictions = made(*_padded(vectors, some))
@@ -144,11 +148,14 @@ def train_network(
                 loss.backward()
                 optimizer.step()
             schedule.step()
-            if held and (epoch % CHECKED == 0 or epoch == epochs):
+            left -= len(batches)
+            if held and (epoch % CHECKED == 0 or epoch == epochs or left <= 0):
                 said = predict(made.eval(), vectors, [sets[index] for index in held], batch=batch, context=context)
                 found = float(set_loss(said, targets[held], contrast=contrast, temperature=temperature))
                 if found < least:
                     best, least = copy.deepcopy(made.state_dict()), found
+            if left <= 0:
+                break
         if best is not None:
             made.load_state_dict(best)
     return made.eval()

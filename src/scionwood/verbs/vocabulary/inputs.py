@@ -68,7 +68,9 @@ class Inputs:
         self.given = dict(given or {})
         self._made: dict[Hashable, Any] = {}
 
-    def hand(self, method: Callable[..., Any], table: Tensor, role: str, tables: Sequence[Tensor]) -> dict[str, Any]:
+    def hand(
+        self, method: Callable[..., Any], table: Tensor, role: str, tables: Sequence[Tensor], kept: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return what a method asks for, by name.
 
         Raises:
@@ -79,6 +81,7 @@ class Inputs:
             "table": lambda: table,
             "role": lambda: role,
             "tables": lambda: tables,
+            "kept": lambda: kept,
             # The same for every table, that they get the same mixture, and for every method, that what differs in a report
             # is not the draw.
             "generator": lambda: generator_for(self.seed, "vocabulary"),

@@ -159,8 +159,9 @@ class Setting:
         held = {name: table.read(self.source.size).float() for name, table in self.tables.items()}
         # The input table and the head, or one where they are tied: what CW2V learns together.
         matrices = [held[name] for name, table in self.tables.items() if table.role != "bias"][:2]
+        kept: dict[str, Any] = {}
         return {
-            name: method(*self.inputs.hand(method, held[name], table.role, matrices).values(), **options)
+            name: method(*self.inputs.hand(method, held[name], table.role, matrices, kept).values(), **options)
             for name, table in self.tables.items()
         }
 
@@ -232,7 +233,8 @@ def _tensor(name: str, table: Table, made: Rows, rows: int, count: int) -> Compu
 
 def _detail(made: Rows, padding: int) -> str:
     parts = [f"{count:,} {status}" for status, count in made.counts.items() if count]
-    return "rows: " + ", ".join([*parts, *([f"{padding:,} of padding"] if padding else [])])
+    parts += [f"{padding:,} of padding"] if padding else []
+    return "rows: " + ", ".join(parts) + (f"; {made.note}" if made.note else "")
 
 
 def _files(setting: Setting, text: Sequence[str | Path], vectors: Sequence[str | Path]) -> list[Parent]:
