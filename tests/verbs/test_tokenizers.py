@@ -19,6 +19,7 @@ from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, SourceError
 from scionwood.verbs.merge import merge
 from scionwood.verbs.tokenizer import TokenSource, align_vocabularies, with_chat_template
+from scionwood.verbs.tokenizer.rows import vocabulary_tensors
 from scionwood.verbs.tokenizer.template import TEMPLATES
 
 CODE = "\n".join(inspect.getsource(module) for module in (textwrap, ast, email.message)).splitlines()
@@ -468,3 +469,11 @@ def test_the_command_merges_models_with_different_vocabularies(model, tmp_path, 
     theirs = merge([first, second], tokenizer=tmp_path / "second")
     assert torch.equal(theirs[EMBEDDING][1], second[EMBEDDING][1])
     assert theirs.lineage.recipe["tokenizer"] == f"{tmp_path}/second"
+
+
+def test_tensors_of_tokens_are_known_by_their_size_where_no_other_size_is_theirs():
+    sizes = {"embed.odd_name": (50, 8), "head.odd_name": (50,), "norm.weight": (8,), "blocks.0.up.weight": (50, 8)}
+    model = open_checkpoint({name: torch.zeros(size) for name, size in sizes.items()})
+    known = replace(model, config={"vocab_size": 50, "hidden_size": 8})
+    assert vocabulary_tensors(known) == ["embed.odd_name", "head.odd_name"]
+    assert vocabulary_tensors(replace(model, config={"vocab_size": 50, "intermediate_size": 50})) == []

@@ -18,10 +18,12 @@ from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor
 __all__ = ["MISSING", "PADDING", "AlignedRows", "Donors", "aligned_tensor", "vocabulary_size", "vocabulary_tensors"]
 
 _NAMED = re.compile(
-    r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|shared|lm_head|embed_out|output_projection"
+    r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|token_embedding|shared|lm_head|embed_out|output_projection"
     r"|predictions\.decoder|generator_lm_head|embeddings?)\.weight$"
 )
-_BIAS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|predictions|predictions\.decoder|generator_lm_head)\.bias$")
+_BIAS = re.compile(
+    r"(?:^|\.)(?:lm_head|embed_out|predictions|predictions\.decoder|generator_lm_head|vocab_projector)\.bias$"
+)
 _NOT_OF_TOKENS = re.compile(r"position|token_type|segment")
 _BLOCK = re.compile(r"(?:^|\.)\d+\.")
 
@@ -69,7 +71,7 @@ def vocabulary_tensors(checkpoint: Checkpoint) -> list[str]:
         sized = bool(tensor.shape) and tensor.shape[0] == size
         # An embedding may be padded beyond the config's number; what is known by its size alone may not.
         is_matrix = name in named or (sized and unique and len(tensor.shape) == 2)
-        is_bias = sized and len(tensor.shape) == 1 and _BIAS.search(name) is not None
+        is_bias = sized and len(tensor.shape) == 1 and (unique or _BIAS.search(name) is not None)
         if is_matrix or is_bias:
             found.append(name)
     return found
