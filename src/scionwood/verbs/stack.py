@@ -148,7 +148,7 @@ def _only_list(checkpoint: Checkpoint, patterns: Sequence[str] | None) -> Layers
         f"{checkpoint.source} has several lists of layers: {listed}. Only one can be stacked."
         if patterns is None
         else f"{checkpoint.source} has the lists of layers {listed}, and {', '.join(patterns)} fits {len(chosen)} of them.",
-        hint="within says which, by a pattern of its names, as in decoder.*",
+        hint="within says which, by a pattern of its names, as in decoder.*; a module of mergekit's stands for such patterns",
     )
 
 
