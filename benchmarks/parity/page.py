@@ -74,7 +74,7 @@ FAILURES
   Scionwood computes in float32 whatever a file asks for.
 - Deltas of half precision have few distinct magnitudes. Where several lie on a threshold, mergekit keeps as many of
   them as fit, in the order of its sort, and scionwood keeps them all: they are counted, and taken apart.
-- SCE on half precision: a few elements are off by many steps, fewer than in mergekit's own float32 run. What makes
+- SCE on half precision: a few elements are off by many steps, about as many as in mergekit's own float32 run. What makes
   them differ has not been looked into.
 - Random methods are compared in distribution: the largest z-score over tensors of the share that was changed against
   the density, that of the difference of the means, and the ratio of the variances.
