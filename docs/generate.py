@@ -194,7 +194,7 @@ def preservation(source: Path) -> str:
         "Tiny models with random weights, norms and biases included, are grown by the anatomy alone, and all outputs of the",
         "two compared in float32. A number is the largest difference, relative to the largest output, where the ledger says",
         "that the function is preserved; two numbers are with the norms' eps as it is, and with none. Otherwise a letter",
-        "says why not. `make preservation` measures anew.",
+        "says why not; where nothing stands, the family lacks the dimension, or it was not measured. `make preservation` measures anew.",
     ]
     for method in dict.fromkeys(name for methods in families.values() for name in methods):
         own = {family: methods[method] for family, methods in families.items() if method in methods}
