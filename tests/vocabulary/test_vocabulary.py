@@ -268,6 +268,33 @@ def test_the_report_has_overlap_fertility_and_losses(llama, kept, texts, capsys)
     assert "units, frames" in next(line.note for line in found.lines if line.method == "speech_tokens")
 
 
+def test_it_is_measured_on_its_own_text_whatever_methods_learn_from(llama, kept, texts, capsys):
+    from scionwood.cli import run
+
+    command = [
+        "vocabulary",
+        str(llama),
+        "--tokenizer",
+        str(kept(byte_level, CODE, 700)),
+        "--json",
+        "--method",
+        "mean,focus",
+    ]
+    measured, notes = [], []
+    for more in ([], ["--text", str(texts / "code.txt")]):
+        assert run([*command, "--report", str(texts / "prose.txt"), *more]) == 0
+        said = capsys.readouterr()
+        measured.append(json.loads(said.out))
+        notes.append("learned from the one they are measured on" in said.err)
+    assert notes == [True, False]
+    seen, held = measured
+    assert held["before"] == seen["before"]
+    assert held["fertility"] == seen["fertility"]
+    bits = [{line["method"]: line["bits"] for line in each["lines"]} for each in measured]
+    assert bits[0]["mean"] == bits[1]["mean"]
+    assert bits[0]["focus"] != bits[1]["focus"]  # its vectors are of another text
+
+
 def test_the_reports_loss_is_that_of_the_model(llama, kept, texts):
     import math
 

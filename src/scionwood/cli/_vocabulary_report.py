@@ -15,16 +15,27 @@ SHOWN = {
 }
 
 
-def print_report(source: str, tokenizer: str, methods: list[str], asked: dict[str, Any], *, json: bool) -> int:
-    """Ask the methods and print what came of it."""
+def print_report(
+    source: str, tokenizer: str, methods: list[str], text: str, asked: dict[str, Any], *, json: bool
+) -> int:
+    """Ask the methods and print what came of it, measured on a file of text; they learn from it, too, where there is no other."""
     from dataclasses import asdict
 
     from scionwood.cli._terminal import print_json, print_lines, print_note
     from scionwood.verbs.vocabulary import report
     from scionwood.verbs.vocabulary.vocabulary import setting_of
 
-    setting = setting_of(source, tokenizer, **asked)
-    found = report(setting, methods, progress=lambda name, number, count: print_note(f"{number} of {count}: {name}"))
+    setting = setting_of(source, tokenizer, **{**asked, "text": asked["text"] or [text]})
+    found = report(
+        setting,
+        methods,
+        text=[text],
+        progress=lambda name, number, count: print_note(f"{number} of {count}: {name}"),
+    )
+    if not asked["text"]:
+        print_note(
+            "methods that learn from a text learned from the one they are measured on; --text gives them another"
+        )
     if json:
         print_json(asdict(found))
         return 0

@@ -70,8 +70,8 @@ def command(
     if report is not None:
         from scionwood.cli._vocabulary_report import print_report
 
-        asked["text"] = [*text, str(report)]
-        return print_report(source, tokenizer, [] if method is None else method.split(","), asked, json=output.json)
+        wanted = [] if method is None else method.split(",")
+        return print_report(source, tokenizer, wanted, str(report), asked, json=output.json)
     _values.require_output(out, dry_run=output.dry_run)
 
     from scionwood.verbs.vocabulary import vocabulary

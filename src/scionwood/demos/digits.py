@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from scionwood.demos.extras import quiet_transformers, require, use_threads
+from scionwood.demos.extras import quiet_transformers, require
 from scionwood.demos.output import Progress, facts, save
 from scionwood.demos.race import BASELINE, Results
 from scionwood.demos.selections import Selections
 from scionwood.demos.setting import Setting
 from scionwood.demos.training import Examples, Recipe, accuracy, num_steps, train
 from scionwood.demos.tuning import Space, parse_arguments, tune
+from scionwood.engine.threads import use_threads
 
 if TYPE_CHECKING:
     from transformers import ViTConfig, ViTForImageClassification

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scionwood.errors import DependencyError
 
-__all__ = ["quiet_transformers", "require", "use_threads"]
+__all__ = ["quiet_transformers", "require"]
 
 
 def require(*modules: str) -> None:
@@ -41,16 +41,3 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def use_threads(count: int) -> Iterator[None]:
-    """Let torch use this many threads inside the context; tiny models run fastest, and always the same, on few."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from scionwood.demos.docstrings import MODULES, split_of
-from scionwood.demos.extras import quiet_transformers, require, use_threads
+from scionwood.demos.extras import quiet_transformers, require
 from scionwood.demos.output import Progress, stdout
 from scionwood.demos.training import learning_rate_factor
+from scionwood.engine.threads import use_threads
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -25,8 +25,9 @@ from torch.nn import functional
 
 from scionwood.demos import digits
 from scionwood.demos.docstrings import sentences, split_of
-from scionwood.demos.extras import quiet_transformers, require, use_threads
+from scionwood.demos.extras import quiet_transformers, require
 from scionwood.demos.output import Progress, stdout
+from scionwood.engine.threads import use_threads
 from scionwood.train.layers.fixup import add_scalars, parameter_groups
 
 if TYPE_CHECKING:

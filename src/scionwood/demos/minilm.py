@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from scionwood.demos.docstrings import MODULES, sentences, split_of
-from scionwood.demos.extras import quiet_transformers, require, use_threads
+from scionwood.demos.extras import quiet_transformers, require
 from scionwood.demos.output import Progress, facts, save
 from scionwood.demos.race import BASELINE, Results
 from scionwood.demos.selections import Selections
 from scionwood.demos.setting import Setting
 from scionwood.demos.training import Examples, Recipe
 from scionwood.demos.tuning import Space, parse_arguments, tune
+from scionwood.engine.threads import use_threads
 
 if TYPE_CHECKING:
     import numpy

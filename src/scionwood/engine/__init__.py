@@ -2,6 +2,6 @@
 
 ``combine`` makes one tensor from several, ``job`` holds what all tensors of a merge have in common, ``bracket`` and
 ``counting`` find exact order statistics in passes over tiles, ``random`` draws by element, ``workspace`` lends buffers,
-``plan`` says what a run will cost. What comes out are lazy tensors: ``checkpoint.write`` has several workers read their
+``threads`` says how many torch takes, ``plan`` what a run will cost. What comes out are lazy tensors: ``checkpoint.write`` has several workers read their
 tiles. This room knows methods and checkpoints, and nothing of what a method means.
 """

@@ -21,6 +21,8 @@ hypernetwork takes the shapes of layers, and a diffusion model a bank of models,
 
 from collections.abc import Mapping
 
+from scionwood.methods.grow.depth import DEPTH_RULES
+
 __all__ = ["ELSEWHERE"]
 
 _MIXTURE = (
@@ -61,9 +63,6 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
         "inserts layers that are the identity between others, so that the model has other parts than its config says",
         "scionwood.train.growth.net2deeper inserts them into a module; --depth block_expansion adds blocks that do nothing yet",
     ),
-    **{
-        rule: ("is a depth rule, and goes with any method", f"give --depth {rule}")
-        for rule in ("block_expansion", "stack", "interleave", "depth_up_scaling", "stage_sharing", "linear_expansion")
-    },
+    **{rule: ("is a depth rule, and goes with any method", f"give --depth {rule}") for rule in DEPTH_RULES},
 }
 """Name of a system that is no method of this family → why, and where it is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from scionwood.anatomy.layout import Layout, Slot
 from scionwood.anatomy.match import Match
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor
 from scionwood.checkpoint.tensor import MemoryTensor
+from scionwood.engine.threads import use_threads
 from scionwood.errors import MethodError
 from scionwood.methods.grow.ligo import depth_start
 from scionwood.train.growth.learned import LinearMap, Weight, teach
@@ -90,17 +90,6 @@ def documents_of(method: str, text: Sequence[str | Path], *, learned: bool) -> l
     return read_text(text)
 
 
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Learn with as many threads wherever it is: how sums are shared out among them shows in the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def learn(
     checkpoint: Checkpoint,
     smaller: Model,
@@ -146,7 +135,7 @@ def learn(
     module = larger.rebuild().eval()
     for name in growths.match.fresh:
         module.state_dict()[name].copy_(fresh.tensor(name))
-    with _threads(options["threads"]):
+    with use_threads(options["threads"]):
         module.load_state_dict(growth.materialise(), strict=False)
         before = _loss(module, held, length, objective, needed)
         teach(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -20,6 +21,7 @@ from scionwood.methods.vocabulary.cw2v import step_work
 from scionwood.methods.vocabulary.rows import Rows, Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
+from scionwood.verbs.vocabulary.inputs import read_text
 from scionwood.verbs.vocabulary.settings import Numbers
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, purposes_of
 from scionwood.verbs.vocabulary.vocabulary import Setting
@@ -79,7 +81,11 @@ class Report:
 
 
 def report(
-    setting: Setting, methods: Sequence[str] = (), *, progress: Callable[[str, int, int], None] | None = None
+    setting: Setting,
+    methods: Sequence[str] = (),
+    *,
+    text: Sequence[str | Path] = (),
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Ask every method for its rows, and measure the loss that the model begins with.
 
@@ -88,20 +94,22 @@ def report(
     learn as published.
 
     Args:
-        setting: the model, both tokenizers, and the text to measure on.
+        setting: the model, both tokenizers, and the text that methods learn from.
         methods: by name; all of the family unless given.
+        text: files of the text to measure on; that of the setting unless given, which methods have seen then.
         progress: called before every method with its name, its number and how many there are.
 
     Raises:
         MethodError: there is no text.
+        SourceError: a file cannot be read.
     """
-    documents = setting.inputs.documents
+    documents = read_text(text) or setting.inputs.documents
     if not documents:
         raise MethodError("A report measures on a text, and has none.", hint="give --report FILE")
     names = list(methods) or [entry.name.partition(".")[2] for entry in registry.listing("vocabulary")]
     model = _Model(setting)
-    text = "\n\n".join(documents)
-    before = model.before(text)
+    measured = "\n\n".join(documents)
+    before = model.before(measured)
     lines = []
     for number, name in enumerate(names, start=1):
         function = registry.load(name, family="vocabulary")
@@ -119,14 +127,14 @@ def report(
             continue
         tables = {key: rows.apply(setting.tables[key].read(setting.source.size)) for key, rows in made.items()}
         first = next(iter(made.values()))
-        lines.append(Line(name, first.counts, model.after(tables, text), model.lacking or _said(name, less, first)))
+        lines.append(Line(name, first.counts, model.after(tables, measured), model.lacking or _said(name, less, first)))
     overlaps = {way: int((setting.inputs.overlap_by(way) >= 0).sum()) for way in get_args(Match)}
     return Report(
         tokens=setting.target.size,
         shared=overlaps[setting.inputs.match],
         overlaps=overlaps,
-        fertility=(_fertility(setting.source, text), _fertility(setting.target, text)),
-        bytes_per_token=(_bytes_per_token(setting.source, text), _bytes_per_token(setting.target, text)),
+        fertility=(_fertility(setting.source, measured), _fertility(setting.target, measured)),
+        bytes_per_token=(_bytes_per_token(setting.source, measured), _bytes_per_token(setting.target, measured)),
         loss=model.objective,
         before=before,
         lines=tuple(lines),

@@ -1,0 +1,14 @@
+"""The threads that torch takes are what is asked for, and put back whatever happens."""
+
+import pytest
+import torch
+
+from scionwood.engine.threads import use_threads
+
+
+def test_threads_are_put_back_after_an_error_too():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), use_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before
