@@ -7,8 +7,12 @@ from scionwood.engine.threads import use_threads
 
 
 def test_threads_are_put_back_after_an_error_too():
-    before = torch.get_num_threads()
-    with pytest.raises(RuntimeError), use_threads(before + 1):
-        assert torch.get_num_threads() == before + 1
+    before, seen = torch.get_num_threads(), []
+
+    def fail():
+        seen.append(torch.get_num_threads())
         raise RuntimeError
-    assert torch.get_num_threads() == before
+
+    with pytest.raises(RuntimeError), use_threads(before + 1):
+        fail()
+    assert [*seen, torch.get_num_threads()] == [before + 1, before]
