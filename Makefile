@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-check test test-slow check check-lint check-format check-types check-floors check-spelling \
-	format docs architectures preservation demo demo-minilm demo-grow demo-init bench-select bench-merge bench-scale constraints clean
+	format docs architectures preservation demo demo-minilm demo-grow demo-init bench-select bench-merge bench-scale bench-tiles constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench-merge: setup $(PEER_VENV)/.installed ## time `merge` against reading its i
 
 bench-scale: setup ## time `merge` over sizes up to 4 billion parameters and up to 16 models (40 GB of disk)
 	$(BIN)/python benchmarks/bench_scale.py
+
+bench-tiles: setup ## time the arithmetic of every merge alone, on tensors in memory (a minute)
+	$(BIN)/python benchmarks/bench_tiles.py
 
 parity: setup $(PEER_VENV)/.installed ## compare with mergekit on every configuration and write the table in the docs (minutes)
 	PYTHONPATH=benchmarks $(BIN)/python -m parity --peer $(PEER_VENV)/bin/mergekit-yaml --write docs/parity.md
