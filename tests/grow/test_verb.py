@@ -452,3 +452,10 @@ def test_plain_modules_need_their_source_as_a_module(small: scionwood.Checkpoint
     coded = dataclasses.replace(small, config={**LLAMA, "quantization_config": {"quant_method": "awq"}})
     with pytest.raises(MatchError, match=re.escape("is quantized (awq): its tensors are codes, and cannot be grown")):
         scionwood.grow(coded, set=DOUBLE)
+
+
+@pytest.mark.parametrize("depth", ["stak", {"": "stak"}])
+def test_an_unknown_depth_rule_is_refused_where_no_depth_grows_too(depth: Any) -> None:
+    small, large = (nn.Sequential(nn.Linear(4, n), nn.Linear(n, 2)) for n in (3, 6))
+    with pytest.raises(MethodError, match="unknown depth rule 'stak' .did you mean 'stack'"):
+        scionwood.grow(small, like=large, inputs=torch.zeros(1, 4), depth=depth)

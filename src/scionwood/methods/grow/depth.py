@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.grow.learngene import allocate
 
-__all__ = ["DEPTH_RULES", "EXPANSION", "Deeper", "deeper"]
+__all__ = ["DEPTH_RULES", "EXPANSION", "Deeper", "check_rule", "deeper"]
 
 Deeper = tuple[tuple[int, bool], ...]
 """For every block of the target: the block of the source, and whether it must do nothing."""
@@ -103,6 +103,22 @@ DEPTH_RULES = {
 """Name → rule."""
 
 
+def check_rule(rule: str | Sequence[int]) -> None:
+    """Refuse a name that no rule has, whether anything grows by it or not.
+
+    >>> check_rule("stack"), check_rule([0, 0, 1])
+    (None, None)
+
+    Raises:
+        MethodError: an unknown rule.
+    """
+    if isinstance(rule, str) and rule not in DEPTH_RULES:
+        raise MethodError(
+            f"unknown depth rule {rule!r}{nearest(rule, list(DEPTH_RULES))}",
+            hint=f"there are {', '.join(DEPTH_RULES)}, or the blocks' numbers",
+        )
+
+
 def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
     """Return which block of the source every block of the target is, and whether it must do nothing yet.
 
@@ -128,11 +144,7 @@ def deeper(rule: str | Sequence[int], depth: int, n: int) -> Deeper:
             said = f"block {wrong[0]} is not among 0 to {depth - 1}" if wrong else f"{len(chosen)} blocks, not {n}"
             raise MethodError(f"the list of blocks does not fit {n} blocks from {depth}: {said}")
         return tuple((block, False) for block in chosen)
-    if rule not in DEPTH_RULES:
-        raise MethodError(
-            f"unknown depth rule {rule!r}{nearest(rule, list(DEPTH_RULES))}",
-            hint=f"there are {', '.join(DEPTH_RULES)}, or the blocks' numbers",
-        )
+    check_rule(rule)
     if n == depth and rule != EXPANSION:
         return tuple((block, False) for block in range(n))
     return DEPTH_RULES[rule](depth, n)

@@ -19,7 +19,7 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
-from scionwood.methods.grow.depth import EXPANSION, Deeper, deeper
+from scionwood.methods.grow.depth import EXPANSION, Deeper, check_rule, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
@@ -188,11 +188,13 @@ def _rules(depth: Depth | None, *, learned: bool) -> Depth:
     """The rules for deeper targets.
 
     Raises:
-        MethodError: layers that are learned mixtures are to begin as something else than copies.
+        MethodError: there is no such rule, or layers that are learned mixtures are to begin as something else than copies.
     """
     if depth is None:
         return "stack" if learned else "block_expansion"
-    rules = depth.values() if isinstance(depth, Mapping) else [depth]
+    rules = list(depth.values()) if isinstance(depth, Mapping) else [depth]
+    for rule in rules:
+        check_rule(rule)
     if learned and (wrong := [rule for rule in rules if rule in ("block_expansion", EXPANSION)]):
         raise MethodError(
             f"Where layers are learned mixtures they begin as copies, not by {wrong[0]}.",
