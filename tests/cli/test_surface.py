@@ -89,6 +89,7 @@ SURFACE = {
         "--out",
         "--overwrite",
         "--restart",
+        "--second",
         "--seed",
         "--set",
         "--shard-size",

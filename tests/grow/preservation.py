@@ -52,7 +52,9 @@ def random_source(config: Config, seed: int = 0) -> tuple[nn.Module, tuple[Any, 
     built = anatomy.from_config(config)
     found = anatomy.derive(built)
     generator = torch.Generator().manual_seed(seed)
-    module = built.rebuild().eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # some tables stay as their class begins them
+        module = built.rebuild().eval()
     randomize(module, generator, found)
     args, kwargs = pytree.tree_map_only(Tensor, lambda t: _random_input(t, found, generator), built.inputs)
     _calibrate(module, args, kwargs, generator)

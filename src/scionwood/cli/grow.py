@@ -16,6 +16,7 @@ def command(
     method: str = "hypercloning",
     depth: tuple[str, ...] = (),
     text: tuple[str, ...] = (),
+    second: str | None = None,
     seed: Whole = 0,
     option: tuple[str, ...] = (),
     output: Output = Output(),
@@ -45,6 +46,8 @@ def command(
     text
         A file of text that the method learns on (ligo); may be repeated. It learns whenever the command runs, a dry
         run included.
+    second
+        Another model of the source's shape, for the method that joins two (mixture_growth).
     seed
         For everything that is drawn: noise between copies, and new weights.
     option
@@ -60,7 +63,7 @@ def command(
     # torch comes with these, so a wrong request has its answer before them.
     from scionwood.verbs.grow import grow
 
-    check_delivery(out, [source, like], output)
+    check_delivery(out, [source, like, second], output)
     grown = grow(
         source,
         like=like,
@@ -68,6 +71,7 @@ def command(
         method=method,
         depth=layers,
         text=text,
+        second=second,
         seed=seed,
         options=options,
     )

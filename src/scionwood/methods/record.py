@@ -121,6 +121,7 @@ class Record:
         resizes: for ``re-axis``: the kinds of axes whose size it may change.
         scores: for ``re-axis``: which scores it ranks by; ``magnitude`` needs the weights alone.
         learned: for ``re-axis``: what it gives is where maps begin, which are then learned on text.
+        joins: for ``re-axis``: it makes one model out of two of the same sizes.
         summaries: for ``combine``: the numbers about the whole tensor that it needs before its first tile, in order.
     """
 
@@ -139,6 +140,7 @@ class Record:
     resizes: frozenset[Kind]
     scores: str | None
     learned: bool = False
+    joins: bool = False
     summaries: "tuple[Summary, ...]" = ()
 
     @staticmethod
@@ -179,6 +181,7 @@ def method(
     resizes: Collection[Kind] = ("free",),
     scores: str | None = None,
     learned: bool = False,
+    joins: bool = False,
     summaries: "Sequence[Summary]" = (),
 ) -> Callable[[FunctionT], FunctionT]:
     """Attach a ``Record`` to a function, and return that same function.
@@ -234,6 +237,7 @@ def method(
             resizes=frozenset(resizes),
             scores=scores,
             learned=learned,
+            joins=joins,
             summaries=tuple(summaries),
         )
         setattr(function, "__record__", record)  # noqa: B010  (a function has no such attribute for a type checker)

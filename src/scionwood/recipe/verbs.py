@@ -214,6 +214,7 @@ VERBS: Mapping[str, Verb] = {
                     default=None,
                 ),
                 Field("text", "value", "Files that a method learns on.", annotation=Sequence[str], default=()),
+                Field("second", "source", "Another model of the source's shape, for a method that joins two."),
                 _METHOD_OPTIONS,
                 _SEED,
             ),

@@ -13,7 +13,6 @@ from scionwood.train.growth.mixture import (
     MixtureConv2d,
     MixtureLinear,
     grow,
-    orthogonal_coefficients,
     select_member,
 )
 
@@ -99,21 +98,6 @@ def test_the_full_weight_by_hand():
     assert layer.weight_and_bias()[0].tolist() == [[3.0, -1.0], [4.0, 6.0]]
     layer.joining = (1, 0)
     assert layer.weight_and_bias()[0].tolist() == [[3.0, -1.0], [2.0, 6.0]]
-
-
-def test_orthogonal_coefficients():
-    previous = torch.tensor([[1.0, 0, 0.5, 0], [0, 1, 0, 0.5]])
-    found = orthogonal_coefficients(previous)
-    assert float(found.norm()) == pytest.approx(1)
-    assert float((previous @ found).abs().max()) < 1e-6
-    # The null space of these two is spanned by (-.4472, 0, .8944, 0) and (0, -.4472, 0, .8944).
-    space = torch.tensor([[-0.4472136, 0, 0.8944272, 0], [0, -0.4472136, 0, 0.8944272]])
-    assert float((space @ found).norm()) == pytest.approx(1, abs=1e-6)
-
-
-def test_two_templates_leave_only_the_weakest_direction():
-    previous = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    assert orthogonal_coefficients(previous).abs().tolist() == pytest.approx([1, 0])
 
 
 def test_both_new_blocks_are_orthogonal_to_all_before():

@@ -8,14 +8,14 @@ The contract, which ``growth`` holds and the verb relies on:
    Equal sizes are not asked about.
 3. It says what new indices get in tensors that write the axis and in those that read it, whether what reads copies is
    divided by their number, and whether noise that cancels goes between them; or, for maps that are ``learned``, the
-   mixtures of old indices that they begin as. It never sees a tensor.
+   mixtures of old indices that they begin as; or, where two models are joined, which indices are the second's. It never
+   sees a tensor.
 4. What lies beyond one axis is the verb's: scores of widened heads, tied embeddings, constants that depend on a width.
 5. A size that cannot be served is a ``MethodError`` that names the sizes; the verb adds the tensor and the axis.
 
 Which blocks a deeper target has is chosen apart, by a rule of ``depth``: it is an option of the verb, not a method.
 
-Systems that are no function of one source's weights are no methods here, and ``ELSEWHERE`` says where they are: nets that
-were trained as mixtures of templates have these beside their weights, which an ordinary checkpoint does not; a
+Systems that are no function of a source's weights are no methods here, and ``ELSEWHERE`` says where they are: a
 hypernetwork takes the shapes of layers, and a diffusion model a bank of models, and no source at all.
 """
 
@@ -25,10 +25,6 @@ from scionwood.methods.grow.depth import DEPTH_RULES
 
 __all__ = ["ELSEWHERE"]
 
-_MIXTURE = (
-    "joins two nets trained as mixtures of templates: a checkpoint of weights has no templates and no coefficients",
-    "scionwood.train.growth.mixture makes the layers, trains as two members, and grows them",
-)
 _HYPERNETWORK = (
     "predicts weights from the shapes of a net's layers alone: it takes no source, and was trained for one task",
     "scionwood.train.growth.hypernetwork trains one, and predicts the weights of Linear and convolution layers",
@@ -47,8 +43,6 @@ _MASKS = (
 )
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
-    "mixture_growth": _MIXTURE,
-    "mixture": _MIXTURE,
     "hypernetwork": _HYPERNETWORK,
     "parameter_prediction": _HYPERNETWORK,
     "logah": _HYPERNETWORK,

@@ -37,6 +37,7 @@ class Growth:
         rescales: a norm along the axis is made up for: its gain is multiplied by sqrt(source / target).
         mixing: the mixtures of old indices that new ones begin as, (new ones, source), before they are learned. Every
             tensor that has the axis mixes alike, whether it writes or reads it. Nothing means that none is learned.
+        second: for every target index, whether it is the second source's, where two models are joined.
     """
 
     index: Tensor
@@ -48,6 +49,7 @@ class Growth:
     following: Tensor | None = None
     rescales: bool = False
     mixing: Tensor | None = None
+    second: Tensor | None = None
 
     @property
     def copies(self) -> int | None:

@@ -22,6 +22,7 @@ from scionwood.methods import registry
 from scionwood.methods.grow.depth import EXPANSION, Deeper, check_rule, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
+from scionwood.verbs.grow.joining import Joiner, check_members
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
@@ -40,6 +41,7 @@ def grow(
     method: str = "hypercloning",
     depth: Depth | None = None,
     text: Sequence[str | Path] = (),
+    second: Source | nn.Module | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     inputs: object = None,
@@ -61,6 +63,7 @@ def grow(
             copies and learn, ``stack``.
         text: files of text for a method that learns its maps (``ligo``); they are learned when this is called. The tokenizer is the
             source's own.
+        second: another model of the source's shape, for a method that joins two (``mixture_growth``).
         seed: of everything that is drawn.
         options: the method's own options.
         inputs: example inputs, for plain modules.
@@ -71,8 +74,10 @@ def grow(
     Raises:
         SourceError: the source or the text cannot be read.
         AnatomyError: a model cannot be built or traced.
-        MatchError: the two are of different families, the vocabularies differ, or the target is smaller on some axis.
-        MethodError: an unknown method, option or depth rule, sizes that they cannot serve, or a method that learns without text.
+        MatchError: the two are of different families, the vocabularies differ, or the target is smaller on some axis; two that
+            are to be joined are not of one shape.
+        MethodError: an unknown method, option or depth rule, sizes that they cannot serve, a method that learns without text, or one
+            that joins without a second model.
 
     Example:
         >>> import torch
@@ -88,10 +93,13 @@ def grow(
     """
     function = registry.load(method, family="grow")
     resolved = resolve(function, dict(options or {}))
-    learned = Record.of(function).learned
+    learned, joins = Record.of(function).learned, Record.of(function).joins
     documents = documents_of(method, text, learned=learned)
+    other = _second(method, second, joins=joins)
     rules = _rules(depth, learned=learned)
     checkpoint = open_checkpoint(source)
+    if other is not None:
+        check_members(checkpoint, other)
     smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", _follow)
     chosen: dict[str, Deeper] = {}
 
@@ -100,6 +108,11 @@ def grow(
     expanded: list[str] = []
 
     def blocks(path: str, old: int, new: int) -> Sequence[int]:
+        if joins and old != new:
+            raise MethodError(
+                f"{path or 'the model'}, {old} to {new} blocks: {method} joins two models of the target's depth",
+                hint="join them first, and grow the depth of the result after it",
+            )
         rule = _rule(rules, path, old, new)
         found = _blocks(rule, path, old, new)
         if rule == EXPANSION:
@@ -133,11 +146,21 @@ def grow(
         )
     read = layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
     fresh = FreshWeights(larger, seed)
+    given: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "match": pair,
+        "choices": growths,
+    }  # growths answer what choices do
+    given |= {"read": read, "write": layout_of(larger), "fresh": fresh, "target": larger}
     maker: Maker
     if learned:
         made = learn(checkpoint, smaller, larger, config, growths, read, fresh, documents, resolved, seed)
-        maker = Learner(checkpoint, pair, growths, read, layout_of(larger), fresh, larger, made)  # type: ignore[arg-type]
+        maker = Learner(**given, learned=made)
         verdict = [Entry("the function", "changed", None, made.told, 0)]
+    elif other is not None:
+        beside = layout_on_disk(smaller, {name: tensor.shape for name, tensor in other.tensors.items()})
+        maker = Joiner(**given, second=other, beside=beside, options=resolved, seed=seed)
+        verdict = [Entry("the function", "changed", None, maker.told, 0)]
     else:
         idle = [
             f"{path}.{place}" if path else str(place)
@@ -146,35 +169,25 @@ def grow(
             if off
         ]
         found = _corrections(smaller, larger, pair, growths, idle)
-        maker = Grower(
-            checkpoint,
-            pair,
-            growths,  # type: ignore[arg-type]  # it answers what Choices answers
-            read,
-            layout_of(larger),
-            fresh,
-            larger,
-            found.parameters,
-            found.told,
-            expanded,
-            seed,
-        )
+        corrected = {"corrections": found.parameters, "told": found.told}
+        maker = Grower(**given, **corrected, expanded=expanded, seed=seed)
         failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen, expanded), *found.failures)
         verdict = _verdict(failures, found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
     recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": rules}
-    recipe["text"] = [str(each) for each in text]
+    recipe |= {"text": [str(each) for each in text], "second": None if other is None else told(other)}
     return Checkpoint(
         tensors=tensors,
         ties={alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors},
         config=with_dtype(config, maker.dtype) if config is not None else None,
         side_files=checkpoint.side_files,
-        source=f"grow({checkpoint.source})",
+        source=f"grow({', '.join(each.source for each in (checkpoint, other) if each is not None)})",
         lineage=Lineage(
             {name: value for name, value in recipe.items() if value},
             (
                 parent_of(checkpoint, "source"),
+                *([] if other is None else [parent_of(other, "second")]),
                 *(Parent.of_file(Path(each).expanduser(), "text") for each in text),
             ),
             seed,
@@ -182,6 +195,23 @@ def grow(
         ),
         ledger=Ledger([*ledger, *verdict]),
     )
+
+
+def _second(method: str, second: Source | nn.Module | None, *, joins: bool) -> Checkpoint | None:
+    """Open the other member, where the method joins two.
+
+    Raises:
+        MethodError: it joins and there is none, or does not and there is one.
+        SourceError: it cannot be read.
+    """
+    if joins and second is None:
+        raise MethodError(
+            f"{method} joins two models of half the target's width, and has one.",
+            hint="give --second OTHER (second=…), a model of the source's config that was trained apart from it",
+        )
+    if second is not None and not joins:
+        raise MethodError(f"{method} grows one model.", hint="leave --second out, or take --method mixture_growth")
+    return None if second is None else open_checkpoint(second)
 
 
 def _rules(depth: Depth | None, *, learned: bool) -> Depth:

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scionwood.anatomy import AxisMap, Model
-from scionwood.anatomy.depth import indices_in, through
 from scionwood.anatomy.layout import Layout, Slot
-from scionwood.anatomy.match import Match
 from scionwood.checkpoint import Checkpoint, Entry, LazyTensor
 from scionwood.checkpoint.tensor import MemoryTensor
 from scionwood.engine.threads import use_threads
@@ -23,7 +21,7 @@ from scionwood.methods.grow.ligo import depth_start
 from scionwood.train.growth.learned import LinearMap, Weight, teach
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.fresh import FreshWeights, generator_for
-from scionwood.verbs.grow.maps import Growths
+from scionwood.verbs.grow.maps import Growths, alike
 from scionwood.verbs.making import Maker
 from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
 from scionwood.verbs.vocabulary.inputs import read_text
@@ -222,19 +220,20 @@ def _map(
     layers: dict[str, int] = {}
     small: dict[str, list[Tensor]] = {}
     begin: dict[str, list[int]] = {}
+    shapes = {each: held.shape for each, held in found.items()}
     for name, origin in match.tensors.items():
         if origin not in found:
             continue
         dims = match.target.tensors[name].dims
         for place in range(len(dims)):
             growths.along(name, place)  # says where two models put a dimension together differently
-        own, alike = _alike(match, name, origin, found)
-        group = " ".join(alike)
-        small.setdefault(group, [found[each] for each in alike])
+        own, names = alike(match, name, origin, shapes)
+        group = " ".join(names)
+        small.setdefault(group, [found[each] for each in names])
         starts = begin.setdefault(group, [])
         begins = any(axis in grown and axis not in new for dim in dims for axis in match.target.leaves(dim))
         weights[name] = Weight(group, len(starts), dims, fresh.tensor(name) if begins else None)
-        layers[name] = len(alike)
+        layers[name] = len(names)
         starts.append(own)
     name = growths.record.name
     mixtures = {
@@ -248,19 +247,3 @@ def _map(
     }
     parts = {axis: each.parts for axis, each in axes.items() if each.parts is not None}
     return LinearMap(small, weights, mixtures, new, sizes=sizes, parts=parts), layers
-
-
-def _alike(match: Match, name: str, origin: str, found: Mapping[str, Tensor]) -> tuple[int, list[str]]:
-    """The tensors that a tensor has in the blocks of the source, of the outermost list with several; and which is its own."""
-    for path, block in indices_in(name, match.target.depth):
-        chosen = match.depth.get(path)
-        place = len(path.split(".")) if path else 0
-        segments = origin.split(".")
-        if chosen is None or segments[place] != str(chosen[block]):
-            continue
-        known = range(match.source.depth[through(path, match.depth)])
-        others = [".".join([*segments[:place], str(other), *segments[place + 1 :]]) for other in known]
-        alike = [each for each in others if each in found and found[each].shape == found[origin].shape]
-        if len(alike) > 1:
-            return alike.index(origin), alike
-    return 0, [origin]

@@ -12,14 +12,14 @@ from torch import Tensor
 from scionwood.anatomy import AxisMap
 from scionwood.anatomy.anatomy import Axis, Dimension
 from scionwood.anatomy.constants import standing
-from scionwood.anatomy.depth import block_of
+from scionwood.anatomy.depth import block_of, indices_in, through
 from scionwood.anatomy.match import Match
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.grow.growth import Fill, Growth, Place, grow
 from scionwood.methods.record import Record
 from scionwood.verbs.fresh import generator_for
 
-__all__ = ["DRAWN", "MEAN", "ZERO", "Along", "Growths"]
+__all__ = ["DRAWN", "MEAN", "ZERO", "Along", "Growths", "alike"]
 
 DRAWN, MEAN, ZERO = 1, 2, 3
 _CODES: Mapping[Fill, int] = {"drawn": DRAWN, "mean": MEAN, "zero": ZERO}
@@ -35,6 +35,8 @@ class Along:
         following: which indices are the next block's; nothing, if none is.
         std: of what is drawn; nothing means as the target's class begins.
         snr_db: of noise between copies, where the dimension reads.
+        member: for every index the model it is from, 0 or 1, where two are joined; 2 where one axis of the dimension says
+            the one and another the other.
     """
 
     map: AxisMap
@@ -42,6 +44,7 @@ class Along:
     following: Tensor | None = None
     std: float | None = None
     snr_db: float | None = None
+    member: Tensor | None = None
 
     def part(self, start: int, size: int) -> Along:
         """The part that makes the target's indices from ``start`` on."""
@@ -53,6 +56,7 @@ class Along:
             map=AxisMap(self.map.source, size, self.map.index[cut], divisor),
             code=None if self.code is None else self.code[cut],
             following=None if self.following is None else self.following[cut],
+            member=None if self.member is None else self.member[cut],
         )
 
 
@@ -280,17 +284,41 @@ class Growths:
         following = growth.following
         if following is not None and (reads or tensor in self.norms):
             following = None
-        snr_db = growth.snr_db if reads and not self._is_head(tensor) else None
-        return Along(AxisMap(source, len(index), index, divisor), code, following, std, snr_db)
+        snr_db = growth.snr_db if reads and not self.is_head(tensor) else None
+        member = None if growth.second is None else growth.second.long()
+        return Along(AxisMap(source, len(index), index, divisor), code, following, std, snr_db, member)
 
-    def _is_head(self, tensor: str) -> bool:
-        """Whether a tensor writes outputs that stay as many as they were: the paper leaves heads without noise."""
+    def is_head(self, tensor: str) -> bool:
+        """Whether a tensor writes outputs that stay as many as they were: HyperCloning leaves heads without noise."""
         anatomy = self.match.target.tensors[tensor]
         written = [dim for dim, role in zip(anatomy.dims, anatomy.roles, strict=True) if "writes" in role]
         leaves = [axis for dim in written for axis in self.match.target.leaves(dim)]
         return bool(leaves) and all(
             self.match.target.axes[axis].kind == "output" and self.axis(axis) is None for axis in leaves
         )
+
+
+def alike(match: Match, name: str, origin: str, shapes: Mapping[str, Sequence[int]]) -> tuple[int, list[str]]:
+    """The tensors that a tensor has in the blocks of the source, of the outermost list with several; and which is its own.
+
+    Args:
+        match: the two anatomies side by side.
+        name: a tensor of the target.
+        origin: the source's tensor that it is from.
+        shapes: of the source's tensors that there are: only those of one shape are alike.
+    """
+    for path, block in indices_in(name, match.target.depth):
+        chosen = match.depth.get(path)
+        place = len(path.split(".")) if path else 0
+        segments = origin.split(".")
+        if chosen is None or segments[place] != str(chosen[block]):
+            continue
+        known = range(match.source.depth[through(path, match.depth)])
+        others = [".".join([*segments[:place], str(other), *segments[place + 1 :]]) for other in known]
+        found = [each for each in others if each in shapes and shapes[each] == shapes[origin]]
+        if len(found) > 1:
+            return found.index(origin), found
+    return 0, [origin]
 
 
 def _identity(size: int) -> Along:
@@ -316,7 +344,18 @@ def _product(outer: Along, inner: Along) -> Along:
         following,
         _or(outer.std, inner.std),
         _or(outer.snr_db, inner.snr_db),
+        _both(outer.member, inner.member, n, m),
     )
+
+
+def _both(outer: Tensor | None, inner: Tensor | None, n: int, m: int) -> Tensor | None:
+    """The member of every index of a product: where its two axes say different ones, 2."""
+    first = None if outer is None else outer[:, None].expand(n, m)
+    second = None if inner is None else inner[None].expand(n, m)
+    if first is None or second is None:
+        alone = second if first is None else first
+        return None if alone is None else alone.flatten()
+    return torch.where(first == second, first, 2).flatten()
 
 
 def _concatenated(pieces: Sequence[Along]) -> Along:
@@ -327,11 +366,19 @@ def _concatenated(pieces: Sequence[Along]) -> Along:
         following = torch.cat([_follows(piece) for piece in pieces])
     std = next((piece.std for piece in pieces if piece.std is not None), None)
     snr_db = next((piece.snr_db for piece in pieces if piece.snr_db is not None), None)
-    return Along(AxisMap.concatenate([piece.map for piece in pieces]), code, following, std, snr_db)
+    member = None
+    if any(piece.member is not None for piece in pieces):
+        # A piece that does not grow stays in one: it is the first's.
+        member = torch.cat([_zeros(piece) if piece.member is None else piece.member for piece in pieces])
+    return Along(AxisMap.concatenate([piece.map for piece in pieces]), code, following, std, snr_db, member)
 
 
 def _codes(along: Along) -> Tensor:
-    return torch.zeros(along.map.target, dtype=torch.long) if along.code is None else along.code
+    return _zeros(along) if along.code is None else along.code
+
+
+def _zeros(along: Along) -> Tensor:
+    return torch.zeros(along.map.target, dtype=torch.long)
 
 
 def _follows(along: Along) -> Tensor:
