@@ -48,7 +48,8 @@ def write_described(
     path = expanded(path)
     if path.suffix != ".safetensors":
         raise OutputError(
-            f"{path} is to be a safetensors file, and has another name.", hint="Give a name that ends with .safetensors."
+            f"{path} is to be a safetensors file, and has another name.",
+            hint="Give a name that ends with .safetensors.",
         )
     target = check_output(path, (), overwrite=overwrite)
     told = {key: json.dumps(description, ensure_ascii=False, separators=(",", ":"))}

@@ -55,7 +55,18 @@ def test_what_they_do_not_reach() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*DEPTH_RULES, "mixture_growth", "MixtureGrowth", "hypernetwork", "tleg", "Net2Deeper"]
+    "name",
+    [
+        *DEPTH_RULES,
+        "mixture_growth",
+        "MixtureGrowth",
+        "LoGAH",
+        "ghn3",
+        "parameter_prediction",
+        "denoised",
+        "tleg",
+        "Net2Deeper",
+    ],
 )
 def test_systems_that_are_no_methods_are_pointed_to(name: str) -> None:
     with pytest.raises(MethodError, match=f"^{name} is no method of grow: it ") as caught:

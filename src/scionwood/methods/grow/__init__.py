@@ -14,9 +14,11 @@ The contract, which ``growth`` holds and the verb relies on:
 
 Which blocks a deeper target has is chosen apart, by a rule of ``depth``: it is an option of the verb, not a method.
 
+Two methods map no axes, and their record says so (``generate``): ``hypernetwork`` and ``denoised_weights`` take what was
+trained to give weights, which is their source, and the names and shapes of the target, and return its tensors by name.
+
 Systems that are no function of one source's weights are no methods here, and ``ELSEWHERE`` says where they are: nets that
-were trained as mixtures of templates have these beside their weights, which an ordinary checkpoint does not; a
-hypernetwork takes the shapes of layers, and a diffusion model a bank of models, and no source at all.
+were trained as mixtures of templates have these beside their weights, which an ordinary checkpoint does not.
 """
 
 from collections.abc import Mapping
@@ -30,12 +32,12 @@ _MIXTURE = (
     "scionwood.train.growth.mixture makes the layers, trains as two members, and grows them",
 )
 _HYPERNETWORK = (
-    "predicts weights from the shapes of a net's layers alone: it takes no source, and was trained for one task",
-    "scionwood.train.growth.hypernetwork trains one, and predicts the weights of Linear and convolution layers",
+    "is weights that a trained network predicts, which is the method hypernetwork",
+    "give --method hypernetwork, and as the source what scionwood.train.growth.hypernetwork trained and saved",
 )
 _DENOISED = (
-    "draws weights like those of a bank of trained models of one shape: it grows none of them",
-    "scionwood.train.growth.denoised learns the bank, and gives the weights for a new condition",
+    "is weights that a diffusion model over a bank gives, which is the method denoised_weights",
+    "give --method denoised_weights, and as the source what scionwood.train.growth.denoised learned and saved",
 )
 _LEARNGENE = (
     "grows the depth from a few trained blocks, which is a depth rule and goes with any method",
@@ -49,12 +51,10 @@ _MASKS = (
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "mixture_growth": _MIXTURE,
     "mixture": _MIXTURE,
-    "hypernetwork": _HYPERNETWORK,
     "parameter_prediction": _HYPERNETWORK,
     "logah": _HYPERNETWORK,
     "ghn3": _HYPERNETWORK,
     "denoised": _DENOISED,
-    "denoised_weights": _DENOISED,
     "learngene": _LEARNGENE,
     "sws": _LEARNGENE,
     "tleg": _LEARNGENE,

@@ -172,7 +172,7 @@ class LowRankHyperNet(nn.Module):
             raise MethodError(
                 "no weights are predicted for this net",
                 problems=problems,
-                hint="what LowRankHyperNet(largest=…, deepest=…) may be given is set before it is trained",
+                hint="train one for larger nets: LowRankHyperNet(largest=…, deepest=…)",
             )
 
 
