@@ -45,8 +45,6 @@ from scionwood.train.growth import saved
 
 __all__ = ["BlockDiffusion", "Packing"]
 
-_SAVED = ("mean", "deviation", "centre", "scale", "gram", "sums")
-
 
 class Packing:
     """How the weights of a model lie in blocks of one size, and back.
@@ -195,6 +193,13 @@ class BlockDiffusion:
         self._blocks: Tensor | None = None
         self._conditions: Tensor | None = None
 
+    @property
+    def _saved(self) -> dict[str, tuple[int, ...]]:
+        """What a file keeps beside the denoiser, and the shapes."""
+        blocks, count, numbers = self.packing.count, self.num_conditions, self.packing.count * self.packing.block
+        found = {"mean": (blocks, self.packing.block), "deviation": (blocks, 1), "centre": (count,), "scale": (count,)}
+        return {**found, "gram": (count, count), "sums": (count, numbers)}
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write it to one ``.safetensors`` file, which ``scionwood grow --method denoised_weights`` takes as its source.
 
@@ -208,7 +213,7 @@ class BlockDiffusion:
             OutputError: the name does not end with ``.safetensors``, the file exists, or it cannot be written.
         """
         settings = {**self._sizes, "members": self._members, "block": self.packing.block, "weights": self.packing.told}
-        tensors = {name: getattr(self, f"_{name}") for name in _SAVED}
+        tensors = {name: getattr(self, f"_{name}") for name in self._saved}
         tensors["generator"] = self._generator.get_state()
         tensors |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         saved.save(path, "denoised_weights", settings, tensors, overwrite=overwrite)
@@ -230,8 +235,11 @@ class BlockDiffusion:
         }
         made = cls.__new__(cls)
         made._set_up(Packing(like, settings["block"]), settings["conditions"], settings["steps"], settings["width"])
-        for name in _SAVED:
-            setattr(made, f"_{name}", tensors.pop(name))
+        for name, shape in made._saved.items():
+            tensor = tensors.pop(name)
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} is {tuple(tensor.shape)}, not {shape}")
+            setattr(made, f"_{name}", tensor)
         made._members = settings["members"]
         made._generator.set_state(tensors.pop("generator"))
         with torch.device("meta"):
