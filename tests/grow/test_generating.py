@@ -392,6 +392,7 @@ def test_what_is_not_predicted_needs_values(folder: Path) -> None:
         (["network", "--method", "hypernetwork"], "its source is no model"),
         (["member", "--method", "hypernetwork", "--like", "config"], "is no saved hypernetwork"),
         (["diffusion", "--method", "denoised_weights", "--like", "config"], "option 'condition' is required"),
+        (["network", "--like", "config"], "is no model that hypercloning can grow: it was saved for the method hyper"),
         (["network", "--method", "logah", "--like", "config"], "give --method hypernetwork"),
         (["network", "--method", "hypernetwork", "--like", "config", "--depth", "stack"], "leave --depth out"),
         (

@@ -15,7 +15,7 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.described import description_of, write_described
 from scionwood.errors import SourceError
 
-__all__ = ["load", "save"]
+__all__ = ["kind_of", "load", "save"]
 
 KEY = "scionwood.predictor"
 VERSION = 1
@@ -54,7 +54,7 @@ def load(source: Source, kind: str, build: Callable[[Mapping[str, Any], dict[str
     checkpoint = open_checkpoint(source)
     told = description_of(checkpoint, KEY)
     if told is None or told.get("kind") != kind:
-        raise _another(checkpoint, None if told is None else str(told.get("kind")), kind)
+        raise _another(checkpoint, kind_of(checkpoint), kind)
     if told.get("version") != VERSION:
         raise SourceError(
             f"{checkpoint.source} is a {kind} saved as version {told.get('version')}, and version {VERSION} is read here.",
@@ -68,6 +68,12 @@ def load(source: Source, kind: str, build: Callable[[Mapping[str, Any], dict[str
             f"({str(error).partition(chr(10))[0]}).",
             hint=f"Save it again: {KINDS[kind]}.save.",
         ) from error
+
+
+def kind_of(checkpoint: Checkpoint) -> str | None:
+    """Return the method of ``scionwood grow`` that a checkpoint was saved for as a predictor; nothing for any other."""
+    told = description_of(checkpoint, KEY)
+    return None if told is None else str(told.get("kind"))
 
 
 def _another(checkpoint: Checkpoint, found: str | None, kind: str) -> SourceError:

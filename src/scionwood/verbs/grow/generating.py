@@ -32,13 +32,14 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.engine.threads import use_threads
 from scionwood.errors import MethodError
 from scionwood.methods.record import Record
+from scionwood.train.growth import saved
 from scionwood.train.growth.denoised import BlockDiffusion
 from scionwood.train.growth.hypernetwork import LowRankHyperNet, named_layers
 from scionwood.verbs.fresh import FreshWeights, generator_for
 from scionwood.verbs.pair import told_target
 from scionwood.verbs.target import Target, config_of, target_config, with_dtype
 
-__all__ = ["generate"]
+__all__ = ["check_model", "generate"]
 
 TRAINED: Mapping[str, Callable[[Source], Any]] = {"network": LowRankHyperNet.load, "diffusion": BlockDiffusion.load}
 """The input of a method → what reads it from a file."""
@@ -105,6 +106,19 @@ def generate(
         ),
         ledger=ledger,
     )
+
+
+def check_model(checkpoint: Checkpoint, method: str) -> None:
+    """Refuse to grow what is no model.
+
+    Raises:
+        MethodError: it is a saved predictor, and the method takes a model.
+    """
+    if kind := saved.kind_of(checkpoint):
+        raise MethodError(
+            f"{checkpoint.source} is no model that {method} can grow: it was saved for the method {kind}",
+            hint=f"give --method {kind}",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

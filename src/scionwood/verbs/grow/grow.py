@@ -22,7 +22,7 @@ from scionwood.methods import registry
 from scionwood.methods.grow.depth import EXPANSION, Deeper, check_rule, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
-from scionwood.verbs.grow.generating import generate
+from scionwood.verbs.grow.generating import check_model, generate
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
@@ -103,6 +103,7 @@ def grow(
         return generate(function, source, like, set, resolved, seed)
     rules = _rules(depth, learned=learned)
     checkpoint = open_checkpoint(source)
+    check_model(checkpoint, method)
     smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", _follow)
     chosen: dict[str, Deeper] = {}
 
