@@ -15,8 +15,8 @@ from scionwood.methods.grow.growth import Growth, grow
 from scionwood.methods.laws import LAWS
 from scionwood.methods.record import Record, method, resolve
 
-NAMES = [entry.name for entry in registry.listing("grow")]
-CLAIMS = [(name, law) for name in NAMES for law in sorted(Record.of(registry.load(name)).laws)]
+GROWTHS = [entry.name for entry in registry.listing("grow") if Record.of(registry.load(entry.name)).shape == "re-axis"]
+CLAIMS = [(name, law) for name in GROWTHS for law in sorted(Record.of(registry.load(name)).laws)]
 PLACES = ("stream", "inner", "heads", "score")
 
 
@@ -67,7 +67,7 @@ def test_claimed_law_holds(name: str, law: str) -> None:
     verify(registry.load(name), law)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", GROWTHS)
 def test_what_every_growth_owes(name: str) -> None:
     """Every index of the source is there; the same generator gives the same; new indices are filled on both sides."""
     function = registry.load(name)
@@ -84,6 +84,12 @@ def test_what_every_growth_owes(name: str) -> None:
         # Zeros on both sides would never get a gradient.
         assert not growth.pads or growth.mixing is not None or "drawn" in (growth.writing, growth.reading)
         assert growth.mixing is None or torch.equal(growth.mixing, made[0].mixing)
+
+
+def test_what_maps_no_axes_says_so() -> None:
+    others = {entry.name for entry in registry.listing("grow")} - set(GROWTHS)
+    assert {name: Record.of(registry.load(name)).shape for name in others} == dict.fromkeys(others, "generate")
+    assert {"grow.hypernetwork", "grow.denoised_weights"} <= others
 
 
 def test_every_law_has_a_check() -> None:

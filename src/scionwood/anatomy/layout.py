@@ -59,7 +59,7 @@ class Slot:
 
     def fold(self, box: Tensor) -> Tensor:
         """View a box of the module's tensor as it is stored."""
-        return box.permute(*self.order, *(d for d in range(box.dim()) if d not in self.order)).reshape(
+        return box.permute((*self.order, *(d for d in range(box.dim()) if d not in self.order))).reshape(
             tuple(box.shape[dim] for dim in self.order)
         )
 

@@ -12,6 +12,7 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
 ``write``          ``plan`` of the files, ``stream`` of the tiles, ``staging`` of the output, the model ``card``; the
                    ``journal`` of what is done and the ``inputs`` it was done from, for a run to be gone on with
 ``cast``           the same weights in another dtype
+``described``      one file of tensors that says itself what they are: what is trained and is no model
 ``digest``         which weights these are
 ``lineage``        where they came from; ``parent`` makes the link
 ``ledger``         what was done to every tensor

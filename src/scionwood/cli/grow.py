@@ -26,12 +26,17 @@ def command(
     The result is a folder that loads like any other checkpoint; 'scionwood methods grow' lists the methods. The ledger
     says whether it computes what the source computes, what was corrected for that, and if it does not, why.
 
+    Two methods, hypernetwork and denoised_weights, predict: the source is what was trained to do so, and the ledger says
+    which tensors were predicted, and how the others begin.
+
     Parameters
     ----------
     source
-        The smaller model: a folder, a .safetensors or torch file, or a hub id (owner/name, owner/name@revision).
+        The smaller model: a folder, a .safetensors or torch file, or a hub id (owner/name, owner/name@revision). For
+        methods that predict, the file that a trained predictor was saved to.
     like
-        The larger model's shape: a folder with a config.json, or the file itself.
+        The larger model's shape: a folder with a config.json, or the file itself. For methods that predict, the model
+        to be given weights; for denoised_weights a file of weights will do, for names and shapes.
     out
         The folder to write, or one file where the name ends with .safetensors. It appears only when complete.
     set

@@ -94,6 +94,10 @@ INPUTS: dict[str, str] = {
     "kept": "what a method has learned for one table of a model and keeps for the next, by name; empty at first",
     "units": "for each frame the target token it belongs to, or -1",
     "frames": "features of speech, a row for each frame",
+    "network": "what was trained to predict weights from the shapes of layers",
+    "layers": "for each layer of the target, by name, the shape of its weight",
+    "diffusion": "what has learned the weights of a bank of models under conditions",
+    "shapes": "for each tensor of the target, by name, its shape",
 }
 """What a verb can hand to a method, by the name of the positional parameter; a verb that can give more adds a line."""
 

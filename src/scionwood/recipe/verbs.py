@@ -202,7 +202,12 @@ VERBS: Mapping[str, Verb] = {
             "scionwood.verbs.grow:grow",
             "grow",
             (
-                Field("source", "source", "The smaller model.", required=True),
+                Field(
+                    "source",
+                    "source",
+                    "The smaller model, or the saved predictor of a method that predicts.",
+                    required=True,
+                ),
                 Field("like", "config", "The larger model's shape: a folder or a file with a config, or a config."),
                 Field("set", "settings", "Sizes of the target, by their names in the config."),
                 Field("method", "method", "How every axis grows.", default="hypercloning"),

@@ -54,7 +54,18 @@ def test_what_they_do_not_reach() -> None:
         deeper([0, 1], 2, 3)
 
 
-@pytest.mark.parametrize("name", [*DEPTH_RULES, "hypernetwork", "tleg", "Net2Deeper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *DEPTH_RULES,
+        "LoGAH",
+        "ghn3",
+        "parameter_prediction",
+        "denoised",
+        "tleg",
+        "Net2Deeper",
+    ],
+)
 def test_systems_that_are_no_methods_are_pointed_to(name: str) -> None:
     with pytest.raises(MethodError, match=f"^{name} is no method of grow: it ") as caught:
         registry.load(name, family="grow")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import scionwood
 from scionwood.errors import MatchError, MethodError
 from scionwood.train.growth.denoised import BlockDiffusion, Packing
 
@@ -171,6 +172,41 @@ def loss_of(weights, x, labels):
     model.load_state_dict(weights)
     with torch.no_grad():
         return functional.cross_entropy(model(x), labels).item()
+
+
+def test_a_small_bank_of_fine_tunes_grows_weights_for_digits_that_none_was_tuned_on(digits, tmp_path):
+    """By the verb, from what was saved: better than the base and the nearest of the bank, before any step."""
+    images, labels = digits
+    torch.manual_seed(0)
+    base = net()
+    learn(base, images[:1200], labels[:1200], 200, 0)
+    pairs = list(itertools.combinations(range(10), 2))
+    pairs = [pairs[place] for place in torch.randperm(45, generator=torch.Generator().manual_seed(1)).tolist()]
+    conditions = functional.one_hot(torch.tensor(pairs), 10).sum(1).float()
+
+    def task(condition, rows):
+        kept = condition[labels[rows]] > 0
+        return images[rows][kept], labels[rows][kept]
+
+    bank = []
+    for condition in conditions[:30]:
+        model = copy.deepcopy(base)
+        learn(model, *task(condition, slice(0, 1200)), 40, 2)
+        bank.append({name: weight.clone() for name, weight in model.state_dict().items()})
+    diffusion = BlockDiffusion(bank, conditions[:30], width=128)
+    diffusion.fit(500)
+    diffusion.save(tmp_path / "bank.safetensors")
+    found = {"diffusion": 0.0, "regression": 0.0, "nearest": 0.0, "base": 0.0}
+    for condition in conditions[30:36]:
+        test = task(condition, slice(1200, None))
+        for by in ("diffusion", "regression"):
+            options = {"condition": condition.tolist(), "by": by}
+            made = scionwood.grow(tmp_path / "bank.safetensors", like=net(), method="denoised_weights", options=options)
+            found[by] += loss_of(dict(made), *test)
+        nearest = int((conditions[:30] - condition).abs().sum(1).argmin())
+        found["nearest"] += loss_of(bank[nearest], *test)
+        found["base"] += loss_of(base.state_dict(), *test)
+    assert max(found["diffusion"], found["regression"]) < 0.7 * min(found["nearest"], found["base"])
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import scionwood
+from scionwood.engine.threads import use_threads
 from scionwood.errors import MatchError, MethodError
 from scionwood.train.growth.hypernetwork import (
     LowRankHyperNet,
@@ -150,12 +152,18 @@ def accuracies(net, digits, after=(0, 20, 50)):
     return found
 
 
-def test_a_little_meta_training_is_felt_by_nets_not_seen(digits):
+def test_a_little_meta_training_is_felt_by_nets_not_seen(digits, tmp_path):
+    """By the module, and by the verb from what was saved: the same bits."""
     network, losses = meta_trained(digits, 160)
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
-    net = perceptron([40])
-    initialize_(net, network)
-    assert accuracies(net, digits, after=(0,))[0] > 20
+    net, grown = perceptron([40]), perceptron([40])
+    with use_threads(1):
+        initialize_(net, network)
+    network.save(tmp_path / "network.safetensors")
+    made = scionwood.grow(tmp_path / "network.safetensors", like=grown, method="hypernetwork")
+    grown.load_state_dict(dict(made))
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in grown.state_dict().items())
+    assert accuracies(grown, digits, after=(0,))[0] > 20
 
 
 @pytest.mark.slow

@@ -15,8 +15,10 @@ The contract, which ``growth`` holds and the verb relies on:
 
 Which blocks a deeper target has is chosen apart, by a rule of ``depth``: it is an option of the verb, not a method.
 
-Systems that are no function of a source's weights are no methods here, and ``ELSEWHERE`` says where they are: a
-hypernetwork takes the shapes of layers, and a diffusion model a bank of models, and no source at all.
+Two methods map no axes, and their record says so (``generate``): ``hypernetwork`` and ``denoised_weights`` take what was
+trained to give weights, which is their source, and the names and shapes of the target, and return its tensors by name.
+
+What is no method of this family, and is looked for here, ``ELSEWHERE`` says where it is.
 """
 
 from collections.abc import Mapping
@@ -26,12 +28,12 @@ from scionwood.methods.grow.depth import DEPTH_RULES
 __all__ = ["ELSEWHERE"]
 
 _HYPERNETWORK = (
-    "predicts weights from the shapes of a net's layers alone: it takes no source, and was trained for one task",
-    "scionwood.train.growth.hypernetwork trains one, and predicts the weights of Linear and convolution layers",
+    "is weights that a trained network predicts, which is the method hypernetwork",
+    "give --method hypernetwork, and as the source what scionwood.train.growth.hypernetwork trained and saved",
 )
 _DENOISED = (
-    "draws weights like those of a bank of trained models of one shape: it grows none of them",
-    "scionwood.train.growth.denoised learns the bank, and gives the weights for a new condition",
+    "is weights that a diffusion model over a bank gives, which is the method denoised_weights",
+    "give --method denoised_weights, and as the source what scionwood.train.growth.denoised learned and saved",
 )
 _LEARNGENE = (
     "grows the depth from a few trained blocks, which is a depth rule and goes with any method",
@@ -43,12 +45,10 @@ _MASKS = (
 )
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
-    "hypernetwork": _HYPERNETWORK,
     "parameter_prediction": _HYPERNETWORK,
     "logah": _HYPERNETWORK,
     "ghn3": _HYPERNETWORK,
     "denoised": _DENOISED,
-    "denoised_weights": _DENOISED,
     "learngene": _LEARNGENE,
     "sws": _LEARNGENE,
     "tleg": _LEARNGENE,

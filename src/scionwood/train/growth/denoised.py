@@ -25,16 +25,23 @@ Measured (``tests/train/growth/test_denoised.py``, 1500 steps, about 9 s on one 
 
 So it beats the nearest member of the bank and whatever else was at hand, and by a wide margin; but on banks such as
 these the regression, :meth:`BlockDiffusion.regressed`, is as good, exact, and costs nothing. Try that first.
+
+Saved, it is a source of ``scionwood grow --method denoised_weights``. The file has no bank, only what a regression needs
+of it: sums over its members, as many blocks as a condition has numbers.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scionwood.checkpoint import Source
 from scionwood.errors import MatchError, MethodError
+from scionwood.train.growth import saved
 
 __all__ = ["BlockDiffusion", "Packing"]
 
@@ -67,18 +74,37 @@ class Packing:
         Raises:
             MatchError: names or shapes are not those of the model.
         """
-        problems = [f"{name}: missing" for name in self._like if name not in weights]
-        problems += [f"{name}: not of this model" for name in weights if name not in self._like]
-        problems += [
-            f"{name}: {tuple(weight.shape)}, not {tuple(self._like[name][0])}"
-            for name, weight in weights.items()
-            if name in self._like and weight.shape != self._like[name][0]
-        ]
+        problems = self.misfits({name: tuple(weight.shape) for name, weight in weights.items()})
         if problems:
             raise MatchError("these weights are not those of the model", problems=problems)
         kind = torch.float64 if any(dtype == torch.float64 for _, dtype in self._like.values()) else torch.float32
         flat = torch.cat([weights[name].detach().reshape(-1).to(kind) for name in self._like])
         return functional.pad(flat, (0, self.count * self.block - self.size)).reshape(self.count, self.block)
+
+    def misfits(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Return what of another model's names and shapes is not as it is here, a line each.
+
+        >>> Packing({"w": torch.zeros(2)}).misfits({"w": (3,), "v": (1,)})
+        ['v: not of this model', 'w: (3,), not (2,)']
+        """
+        problems = [f"{name}: missing" for name in self._like if name not in shapes]
+        problems += [f"{name}: not of this model" for name in shapes if name not in self._like]
+        problems += [
+            f"{name}: {tuple(shape)}, not {tuple(self._like[name][0])}"
+            for name, shape in shapes.items()
+            if name in self._like and tuple(shape) != tuple(self._like[name][0])
+        ]
+        return problems
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the weights, in order."""
+        return tuple(self._like)
+
+    @property
+    def told(self) -> list[tuple[str, list[int], str]]:
+        """Name, shape and dtype of each, as plain data."""
+        return [(name, list(shape), str(dtype).removeprefix("torch.")) for name, (shape, dtype) in self._like.items()]
 
     def unpack(self, blocks: Tensor) -> dict[str, Tensor]:
         """Return the weights by name, as they were."""
@@ -138,23 +164,90 @@ class BlockDiffusion:
                 f"a bank of {len(bank)} models with conditions of shape {tuple(conditions.shape)}: wanted are two models"
                 " or more and a row of numbers for each"
             )
-        self.packing = Packing(bank[0], block)
+        self._set_up(Packing(bank[0], block), conditions.shape[1], steps, width)
         stacked = torch.stack([self.packing.pack(member) for member in bank]).float()
         # Layers differ in scale, and most numbers of a fine-tune hardly move: each block has its own.
         self._mean, held = stacked.mean(0), self.packing.mask
         centred = (stacked - self._mean) * held
         spread = centred.square().sum((0, 2)) / (held.sum(1) * len(bank))
         self._deviation = spread.sqrt().clamp(min=1e-8)[:, None]
-        self._blocks = centred / self._deviation
         self._centre = conditions.float().mean(0)
         self._scale = conditions.float().std(0, correction=0).clamp(min=1e-8)
-        self._conditions = self._told(conditions)
-        noise = torch.linspace(1e-4, 0.02, steps) * (1000 / steps)
-        self._noise, self._kept = noise.clamp(max=0.999), torch.cumprod(1 - noise.clamp(max=0.999), 0)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._blocks, self._conditions = centred / self._deviation, self._told(conditions)
+        # All that a ridge regression needs of the bank, whatever its penalty.
+        self._members = len(bank)
+        self._gram = self._conditions.T @ self._conditions
+        self._sums = self._conditions.T @ self._blocks.flatten(1)
+        self._generator.manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = _Denoiser(block, self.packing.count, conditions.shape[1], width)
+
+    def _set_up(self, packing: Packing, conditions: int, steps: int, width: int) -> None:
+        """Begin with what a bank and a file have in common."""
+        self.packing, self.num_conditions = packing, conditions
+        self._sizes = {"conditions": conditions, "steps": steps, "width": width}
+        noise = torch.linspace(1e-4, 0.02, steps) * (1000 / steps)
+        self._noise, self._kept = noise.clamp(max=0.999), torch.cumprod(1 - noise.clamp(max=0.999), 0)
+        self._generator = torch.Generator()
+        self._blocks: Tensor | None = None
+        self._conditions: Tensor | None = None
+
+    @property
+    def _saved(self) -> dict[str, tuple[int, ...]]:
+        """What a file keeps beside the denoiser, and the shapes."""
+        blocks, count, numbers = self.packing.count, self.num_conditions, self.packing.count * self.packing.block
+        found = {"mean": (blocks, self.packing.block), "deviation": (blocks, 1), "centre": (count,), "scale": (count,)}
+        return {**found, "gram": (count, count), "sums": (count, numbers)}
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write it to one ``.safetensors`` file, which ``scionwood grow --method denoised_weights`` takes as its source.
+
+        The bank is left out: what is loaded generates and regresses, and is not fitted further.
+
+        Args:
+            path: of the file.
+            overwrite: put it in the place of an old one.
+
+        Raises:
+            OutputError: the name does not end with ``.safetensors``, the file exists, or it cannot be written.
+        """
+        settings = {**self._sizes, "members": self._members, "block": self.packing.block, "weights": self.packing.told}
+        tensors = {name: getattr(self, f"_{name}") for name in self._saved}
+        tensors["generator"] = self._generator.get_state()
+        tensors |= {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        saved.save(path, "denoised_weights", settings, tensors, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, source: Source) -> Self:
+        """Return what was saved: it gives the same weights, bit for bit, and draws on where it was.
+
+        Raises:
+            SourceError: it is no saved diffusion model, of another version, or damaged.
+        """
+        return saved.load(source, "denoised_weights", cls._built)
+
+    @classmethod
+    def _built(cls, settings: Mapping[str, Any], tensors: dict[str, Tensor]) -> Self:
+        like = {
+            name: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+            for name, shape, dtype in settings["weights"]
+        }
+        made = cls.__new__(cls)
+        made._set_up(Packing(like, settings["block"]), settings["conditions"], settings["steps"], settings["width"])
+        for name, shape in made._saved.items():
+            tensor = tensors.pop(name)
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} is {tuple(tensor.shape)}, not {shape}")
+            setattr(made, f"_{name}", tensor)
+        made._members = settings["members"]
+        made._generator.set_state(tensors.pop("generator"))
+        with torch.device("meta"):
+            made.network = _Denoiser(settings["block"], made.packing.count, settings["conditions"], settings["width"])
+        made.network.load_state_dict(
+            {name.removeprefix("network."): tensor for name, tensor in tensors.items()}, assign=True
+        )
+        return made
 
     def _told(self, conditions: Tensor) -> Tensor:
         return (conditions.float() - self._centre) / self._scale
@@ -166,7 +259,12 @@ class BlockDiffusion:
             steps: of training.
             batch_size: blocks in a step, drawn from all models and all places.
             learning_rate: at the start.
+
+        Raises:
+            MethodError: it was loaded from a file, which has no bank.
         """
+        if self._blocks is None or self._conditions is None:
+            raise MethodError("what was loaded from a file has no bank to fit to", hint="fit it before it is saved")
         optimizer = torch.optim.Adam(self.network.parameters(), learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         models, count, losses = len(self._blocks), self.packing.count, []
@@ -189,15 +287,20 @@ class BlockDiffusion:
         return losses
 
     @torch.no_grad()
-    def generate(self, condition: Tensor) -> dict[str, Tensor]:
+    def generate(self, condition: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Return weights for a condition, sampled step by step from noise.
 
         Args:
             condition: one row of numbers, as those of the bank.
+            generator: what to draw from; its own, which goes on from call to call, unless given.
+
+        Raises:
+            MethodError: the condition has more or fewer numbers.
         """
+        generator = self._generator if generator is None else generator
         count, numbers = self.packing.count, torch.arange(self.packing.count)
         told = self._told(self._checked(condition)[None]).expand(count, -1)
-        x = torch.randn(count, self.packing.block, generator=self._generator)
+        x = torch.randn(count, self.packing.block, generator=generator)
         for step in reversed(range(len(self._noise))):
             noise, kept = self._noise[step], self._kept[step]
             clean = self.network(x, torch.full((count,), step), numbers, told)
@@ -205,7 +308,7 @@ class BlockDiffusion:
             x = (before.sqrt() * noise * clean + (1 - noise).sqrt() * (1 - before) * x) / (1 - kept)
             if step:
                 spread = (noise * (1 - before) / (1 - kept)).sqrt()
-                x = x + spread * torch.randn(x.shape, generator=self._generator)
+                x = x + spread * torch.randn(x.shape, generator=generator)
         return self.packing.unpack(x * self._deviation + self._mean)
 
     def regressed(self, condition: Tensor, *, penalty: float = 1e-2) -> dict[str, Tensor]:
@@ -214,11 +317,13 @@ class BlockDiffusion:
         Args:
             condition: one row of numbers, as those of the bank.
             penalty: of the slopes, for each model of the bank, where conditions have a deviation of one.
+
+        Raises:
+            MethodError: the condition has more or fewer numbers.
         """
         told = self._told(self._checked(condition)[None])
-        known, flat = self._conditions, self._blocks.flatten(1)
-        gram = known.T @ known + penalty * len(known) * torch.eye(known.shape[1])
-        found = (told @ torch.linalg.solve(gram, known.T @ flat)).reshape(self._mean.shape)
+        gram = self._gram + penalty * self._members * torch.eye(self.num_conditions)
+        found = (told @ torch.linalg.solve(gram, self._sums)).reshape(self._mean.shape)
         return self.packing.unpack(found * self._deviation + self._mean)
 
     def _checked(self, condition: Tensor) -> Tensor:

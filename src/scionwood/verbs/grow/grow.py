@@ -22,6 +22,7 @@ from scionwood.methods import registry
 from scionwood.methods.grow.depth import EXPANSION, Deeper, check_rule, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
+from scionwood.verbs.grow.generating import check_model, generate
 from scionwood.verbs.grow.joining import Joiner, check_members
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
@@ -54,8 +55,10 @@ def grow(
     feed it. The ledger says whether the function is preserved, every correction, and if it is not, why.
 
     Args:
-        source: the smaller model: whatever :func:`scionwood.open` takes.
+        source: the smaller model: whatever :func:`scionwood.open` takes. For ``hypernetwork`` and ``denoised_weights``, which predict,
+            what was trained to do so: the file that it was saved to.
         like: the larger model's shape: a folder or a file with a config, a config, or for plain modules the larger module itself.
+            A method that predicts takes any target, and for ``denoised_weights`` also a file of weights for names and shapes.
         set: sizes of the target, by their names in the config; they change what ``like`` says, or the source's config without it.
         method: a method of the family grow; says how axes grow.
         depth: which blocks a deeper target has: a rule of :mod:`scionwood.methods.grow.depth`, the numbers of the source's blocks, or a
@@ -66,16 +69,16 @@ def grow(
         second: another model of the source's shape, for a method that joins two (``mixture_growth``).
         seed: of everything that is drawn.
         options: the method's own options.
-        inputs: example inputs, for plain modules.
+        inputs: example inputs, for plain modules; where weights are predicted nothing is traced, and none are needed.
 
     Returns:
         A lazy checkpoint in the layout that the target's class saves: nothing is read until it is written.
 
     Raises:
-        SourceError: the source or the text cannot be read.
+        SourceError: the source or the text cannot be read, or the source was not trained for the method.
         AnatomyError: a model cannot be built or traced.
         MatchError: the two are of different families, the vocabularies differ, or the target is smaller on some axis; two that
-            are to be joined are not of one shape.
+            are to be joined are not of one shape; or the target is not what a predictor was trained on.
         MethodError: an unknown method, option or depth rule, sizes that they cannot serve, a method that learns without text, or one
             that joins without a second model.
 
@@ -96,8 +99,16 @@ def grow(
     learned, joins = Record.of(function).learned, Record.of(function).joins
     documents = documents_of(method, text, learned=learned)
     other = _second(method, second, joins=joins)
+    if Record.of(function).shape == "generate":
+        if depth is not None:
+            raise MethodError(
+                f"{method} gives every layer of the target weights of its own, and grows no depth",
+                hint="leave --depth out",
+            )
+        return generate(function, source, like, set, resolved, seed)
     rules = _rules(depth, learned=learned)
     checkpoint = open_checkpoint(source)
+    check_model(checkpoint, method)
     if other is not None:
         check_members(checkpoint, other)
     smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", _follow)
