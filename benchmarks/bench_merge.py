@@ -2,7 +2,9 @@
 
 A base and three fine-tunings of a Llama (random bfloat16, TinyLlama's shapes) are merged by every method. The floor is reading the inputs
 once and copying one of them: ``cat`` of what the method reads, ``cp`` of one checkpoint, synced. Floor, scionwood and mergekit take turns
-within a round, so that they meet the same disk and the same neighbours; ratios are of one round, and the table has their medians.
+within a round, so that they meet the same disk and the same neighbours; ratios are of one round, and the table has their medians. Before
+each of them there is a pause: what writes right after a large file was removed gets its pages back, still in place, and what writes two
+seconds later does not where the machine is a guest that returns free memory to its host. The copy then takes six times as long.
 
     python benchmarks/bench_merge.py [--rounds 3] [--layers 22] [--methods linear,ties] [--peer PATH/TO/mergekit-yaml] [--folder DIR]
 """
@@ -24,6 +26,8 @@ import llama
 
 LAYERS = 22
 """Of a Llama of 1.1 billion parameters."""
+
+SECONDS_TO_SETTLE = 4.0
 
 MODELS = ("base", "chat", "code", "math")
 METHODS: dict[str, dict] = {
@@ -77,8 +81,14 @@ def floor(folder: Path, spec: dict) -> float:
     return floor_of(files, folder / MODELS[1], folder)
 
 
+def settle() -> None:
+    """Wait until the pages of what was removed are gone, so that whatever is timed next begins from the same."""
+    time.sleep(SECONDS_TO_SETTLE)
+
+
 def floor_of(files: list[str], model: Path, folder: Path) -> float:
     """Return how long it takes to read files and to copy one model into a folder, synced."""
+    settle()
     start = time.perf_counter()
     subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
     subprocess.run(["cp", "-rL", str(model), str(folder / "floor")], check=True)
@@ -90,6 +100,7 @@ def floor_of(files: list[str], model: Path, folder: Path) -> float:
 
 def timed(command: list[str]) -> tuple[float, int]:
     """Run a command; return its wall time and its peak of anonymous memory, sampled, with that of its workers."""
+    settle()
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     peak = 0

@@ -284,7 +284,8 @@ class CombinedTensor(LazyTensor):
             form = self.shape
         sources = self.sources
         with borrow(len(sources), stop - start, self.job.device) as buffer:
-            for row, tensor in zip(buffer, sources, strict=True):
+            rows = buffer.unbind()  # what iterating does takes three times as long
+            for row, tensor in zip(rows, sources, strict=True):
                 row.copy_(elements(tensor, start, stop))
             if not self._finite and not math.isfinite(float(buffer.sum())):
                 self._finite = self.job.check_finite(self)
@@ -292,7 +293,7 @@ class CombinedTensor(LazyTensor):
             if self.record.space == "delta":
                 assert base is not None
                 buffer[:-1].sub_(base)
-            values = [row.view(form) for row in buffer[: len(self.inputs)]]
+            values = [row.view(form) for row in rows[: len(self.inputs)]]
             beside: dict[str, Any] = {"base": None if base is None else base.view(form), "shape": self.shape}
             if "uniforms" in needs:
                 drawn = values[0].shape

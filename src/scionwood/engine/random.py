@@ -1,5 +1,6 @@
 """Random numbers that belong to elements: the same wherever a tile begins, on whatever thread or machine."""
 
+import functools
 import hashlib
 import math
 import threading
@@ -58,10 +59,7 @@ class Lanes:
         >>> Uniforms(0, "weight", 1).draw(0, (4,)).below(0.5)
         tensor([False, False,  True,  True])
         """
-        bound = probability.cpu().numpy() if isinstance(probability, Tensor) else probability
-        least = np.ceil(np.multiply(bound, 1 << (OWN + LOWER), dtype=np.float64)).astype(np.uint32)
-        level = np.minimum(least >> LOWER, (1 << OWN) - 1).astype(np.uint8)
-        rest = least - (level.astype(np.uint32) << LOWER)
+        level, rest = _bound_of_all(probability) if isinstance(probability, float) else _bound(probability)
         own = self._own().reshape(self._form)
         below = own < level
         if rest.any():
@@ -86,6 +84,18 @@ class Lanes:
     def _lower(self, places: np.ndarray) -> np.ndarray:
         places = places + self._start
         return (self._words[places // LANES] * _ODD[places % LANES] >> np.uint64(64 - LOWER)).astype(np.uint32)
+
+
+def _bound(probability: float | Tensor) -> tuple[Any, Any]:
+    """Return what a number's own byte is compared with, and what its lower bits are where it is level."""
+    bound = probability.cpu().numpy() if isinstance(probability, Tensor) else probability
+    least = np.ceil(np.multiply(bound, 1 << (OWN + LOWER), dtype=np.float64)).astype(np.uint32)
+    level = np.minimum(least >> LOWER, (1 << OWN) - 1).astype(np.uint8)
+    return level, least - (level.astype(np.uint32) << LOWER)
+
+
+_bound_of_all = functools.lru_cache(maxsize=64)(_bound)
+"""The same for a number that is asked for tile after tile."""
 
 
 class Uniforms:

@@ -64,9 +64,9 @@ def average(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     if min(weights) < 0:
         # Partial sums may be nothing then, and the mean lies outside anyway.
         return add_up(tensors, [weight / sum(weights) for weight in weights])
-    counted = [(tensor, weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
-    result, total = counted[0][0].clone(), counted[0][1]
-    for tensor, weight in counted[1:]:
+    (result, total), *others = [pair for pair in zip(tensors, weights, strict=True) if pair[1]]
+    for place, (tensor, weight) in enumerate(others):
         total += weight
-        result.lerp_(tensor, weight / total)
-    return result
+        # The first is an input, and stays as it is.
+        result = result.lerp_(tensor, weight / total) if place else result.lerp(tensor, weight / total)
+    return result if others else result.clone()
