@@ -18,7 +18,7 @@ outliers are dropped; the published code then keeps less. The paper's beta and g
 the published code's beta is what is kept, as ``density`` is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -74,13 +74,14 @@ def _in_rows(delta: Tensor, density: float, gamma: float, *, remove_first: bool)
     return delta * (inner & (size < order[:, outliers - 1 : outliers]) if outliers else inner)
 
 
-def _kept(deltas: Sequence[Tensor], thresholds: Tensor | None, options: Mapping[str, Any]) -> list[Tensor]:
+def _kept(deltas: Sequence[Tensor], thresholds: Tensor | None, options: Mapping[str, Any]) -> Iterator[Tensor]:
+    """What is kept of each delta, made when it is asked for."""
     count, first = len(deltas), options["remove_first"]
     densities, gammas = spread(options["density"], count, "densities"), spread(options["gamma"], count, "gammas")
     if thresholds is not None:
-        return [_between(delta, *pair) for delta, pair in zip(deltas, thresholds.reshape(count, 2), strict=True)]
+        return (_between(delta, *pair) for delta, pair in zip(deltas, thresholds.reshape(count, 2), strict=True))
     each = zip(deltas, densities, gammas, strict=True)
-    return [_in_rows(delta, density, gamma, remove_first=first) for delta, density, gamma in each]
+    return (_in_rows(delta, density, gamma, remove_first=first) for delta, density, gamma in each)
 
 
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
@@ -138,9 +139,9 @@ def breadcrumbs(
     options = {"density": density, "gamma": gamma, "remove_first": remove_first}
     kept = _kept(deltas, thresholds, options)
     if lengths is not None:
-        kept = [delta.mul_(factor) for delta, factor in zip(kept, l1_factors(lengths), strict=True)]
+        kept = (delta.mul_(factor) for delta, factor in zip(kept, l1_factors(lengths), strict=True))
     if consensus:
-        result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
+        result = agree(list(kept), spread_weights(weights, len(deltas)), normalize=normalize)
     else:
         result = add_up(kept, spread_weights(weights, len(deltas), normalize=normalize))
     return result if scale == 1.0 else result.mul_(scale)

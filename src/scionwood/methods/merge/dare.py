@@ -10,7 +10,7 @@ The paper divides by the density. mergekit, since 0.1.0, scales so that the sum 
 ``rescale="l1"``. The paper's variant that drops the smallest entries instead is ``breadcrumbs`` with gamma 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from torch import Tensor
@@ -25,9 +25,9 @@ from scionwood.methods.summary import Sum
 __all__ = ["dare"]
 
 
-def _kept(deltas: Sequence[Tensor], uniforms: Sequence[Uniform], densities: Sequence[float]) -> list[Tensor]:
-    drawn = zip(deltas, uniforms, densities, strict=True)
-    return [keep(delta, uniform, density) for delta, uniform, density in drawn]
+def _kept(deltas: Sequence[Tensor], uniforms: Sequence[Uniform], densities: Sequence[float]) -> Iterator[Tensor]:
+    """What is kept of each delta, made when it is asked for: three at once would leave the nearest cache."""
+    return (keep(*drawn) for drawn in zip(deltas, uniforms, densities, strict=True))
 
 
 def _lengths(deltas: Sequence[Tensor], found: Mapping[str, Any], options: Mapping[str, Any]) -> Tensor:
@@ -86,9 +86,9 @@ def dare(
     # One factor for all may wait for the sum; with factors of their own the deltas vote by what they have become.
     alike = len(set(factors)) == 1
     if not alike:
-        kept = [delta.mul_(each) for delta, each in zip(kept, factors, strict=True)]
+        kept = (delta.mul_(each) for delta, each in zip(kept, factors, strict=True))
     if consensus:
-        result = agree(kept, spread_weights(weights, len(deltas)), normalize=normalize)
+        result = agree(list(kept), spread_weights(weights, len(deltas)), normalize=normalize)
     else:
         result = add_up(kept, spread_weights(weights, len(deltas), normalize=normalize))
     return result.mul_(factors[0] * scale if alike else scale)

@@ -1,6 +1,6 @@
 """Dropping entries at random, and the rescaling that keeps the sum of magnitudes, as mergekit has it since 0.1.0."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +51,7 @@ def ones(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).float()
 
 
-def magnitudes(deltas: Sequence[Tensor], kept: Sequence[Tensor]) -> Tensor:
+def magnitudes(deltas: Iterable[Tensor], kept: Iterable[Tensor]) -> Tensor:
     """Return the sums of magnitudes, of each delta and of what is kept of it, in float64.
 
     >>> magnitudes([torch.tensor([1.0, -3.0])], [torch.tensor([0.0, -3.0])])

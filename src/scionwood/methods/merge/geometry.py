@@ -4,7 +4,7 @@ A spherical mean of tensors lies in their span. So all it needs of them is how l
 other: the Gram matrix, one pass. The rest is arithmetic on a matrix of the size of the number of models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,14 +41,16 @@ def mix(tensors: Sequence[Tensor], weights: Tensor) -> Tensor:
     return add_up(tensors, weights.tolist())
 
 
-def add_up(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return the weighted sum of the tensors, added in the order given.
+def add_up(tensors: Iterable[Tensor], weights: Iterable[float]) -> Tensor:
+    """Return the weighted sum of the tensors, added in the order given; one at a time is looked at.
 
     >>> add_up([torch.tensor([1.0]), torch.tensor([2.0])], [1.0, 0.5])
     tensor([2.])
     """
-    result = tensors[0] * weights[0]
-    for tensor, weight in zip(tensors[1:], weights[1:], strict=True):
+    pairs = zip(tensors, weights, strict=True)
+    first, weight = next(pairs)
+    result = first * weight
+    for tensor, weight in pairs:
         result.add_(tensor, alpha=weight)
     return result
 
