@@ -27,7 +27,7 @@ from scionwood.methods.grow.growth import Growth
 from scionwood.methods.record import method
 from scionwood.train.text import text_loss
 from scionwood.verbs.fresh import FreshWeights
-from scionwood.verbs.grow.grow import _follow
+from scionwood.verbs.grow.blocks import follow
 from scionwood.verbs.grow.learning import Learned, Learner, _map
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
@@ -181,9 +181,7 @@ def test_a_map_of_copies_is_copying_whatever_the_architecture(family: str) -> No
     """Products of axes, axes laid end to end, ties, nested lists: index by index is the oracle."""
     module, _ = random_source(LISTED[family])
     checkpoint = stored(module, LISTED[family])
-    smaller, larger, _ = models_of(
-        checkpoint, checkpoint, None, DOUBLED[family]["all"], "stack", None, "grown", _follow
-    )
+    smaller, larger, _ = models_of(checkpoint, checkpoint, None, DOUBLED[family]["all"], "stack", None, "grown", follow)
     small = anatomy.derive(smaller)
     # The last block again: the first of a stage may have parts of its own.
     pair = match(

@@ -9,21 +9,20 @@ from typing import Any
 from torch import nn
 
 from scionwood import anatomy as anatomies
-from scionwood.anatomy import Anatomy, Model
+from scionwood.anatomy import Model
 from scionwood.anatomy.corrections import Corrections, correct, normalised
-from scionwood.anatomy.depth import through
 from scionwood.anatomy.layout import layout_of, layout_on_disk
 from scionwood.anatomy.match import Match, match
 from scionwood.checkpoint import Checkpoint, Entry, Ledger, Lineage, Parent, Source, installed_versions, parent_of
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
-from scionwood.errors import MatchError, MethodError, nearest
+from scionwood.errors import MethodError
 from scionwood.methods import registry
-from scionwood.methods.grow.depth import EXPANSION, Deeper, check_rule, deeper
 from scionwood.methods.record import Record, resolve
 from scionwood.verbs.fresh import FreshWeights
+from scionwood.verbs.grow.blocks import Blocks, follow, rules_of
 from scionwood.verbs.grow.generating import check_model, generate
-from scionwood.verbs.grow.joining import Joiner, check_members
+from scionwood.verbs.grow.joining import Joiner, check_members, second_member
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
@@ -95,76 +94,36 @@ def grow(
         True
     """
     function = registry.load(method, family="grow")
-    resolved = resolve(function, dict(options or {}))
-    learned, joins = Record.of(function).learned, Record.of(function).joins
-    documents = documents_of(method, text, learned=learned)
-    other = _second(method, second, joins=joins)
-    if Record.of(function).shape == "generate":
-        if depth is not None:
-            raise MethodError(
-                f"{method} gives every layer of the target weights of its own, and grows no depth",
-                hint="leave --depth out",
-            )
+    record, resolved = Record.of(function), resolve(function, dict(options or {}))
+    documents = documents_of(method, text, learned=record.learned)
+    other = second_member(method, second, joins=record.joins)
+    rules = rules_of(depth, record)
+    if record.shape == "generate":
         return generate(function, source, like, set, resolved, seed)
-    rules = _rules(depth, learned=learned)
     checkpoint = open_checkpoint(source)
     check_model(checkpoint, method)
     if other is not None:
         check_members(checkpoint, other)
-    smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", _follow)
-    chosen: dict[str, Deeper] = {}
-
-    small = anatomies.derive(smaller)
-
-    expanded: list[str] = []
-
-    def blocks(path: str, old: int, new: int) -> Sequence[int]:
-        if joins and old != new:
-            raise MethodError(
-                f"{path or 'the model'}, {old} to {new} blocks: {method} joins two models of the target's depth",
-                hint="join them first, and grow the depth of the result after it",
-            )
-        rule = _rule(rules, path, old, new)
-        found = _blocks(rule, path, old, new)
-        if rule == EXPANSION:
-            expanded.append(path)
-        # The path is the target's: its outer indices were mapped before this is asked.
-        own = through(path, {outer: [block for block, _ in each] for outer, each in chosen.items()})
-        chosen[path] = _like_their_neighbours(small, own, found)
-        return [block for block, _ in chosen[path]]
-
-    pair = match(
-        small,
-        anatomies.derive(larger),
-        depth=blocks,
-        classes=class_counts(smaller.config, larger.config),
-        growing=True,
-    )
-    if isinstance(rules, Mapping):
-        _check_lists(rules, list(pair.target.depth))
-    if rules == EXPANSION and not expanded:
-        raise MethodError(
-            f"no list of blocks grows, so that {EXPANSION} has nothing to expand",
-            hint=f"name the list that is expanded all the same: --depth {next(iter(pair.target.depth), 'LIST')}={EXPANSION}",
-        )
+    smaller, larger, config = models_of(source, checkpoint, like, set, rules, inputs, "grown", follow)
+    small, large = anatomies.derive(smaller), anatomies.derive(larger)
+    blocks = Blocks(rules, small, record)
+    pair = match(small, large, depth=blocks, classes=class_counts(smaller.config, larger.config), growing=True)
+    blocks.check(list(pair.target.depth))
     statistics = {name for name, _ in larger.module.named_buffers()}
     growths = Growths(pair, function, resolved, seed, normalised(larger, pair.target.ties), statistics)
     growths.check()
-    if expanded and any(growth.following is not None for growth in growths.grown.values()):
+    if blocks.expanded and any(growth.following is not None for growth in growths.grown.values()):
         raise MethodError(
             f"{method} takes new rows from the next block, and two blocks that are expanded have none",
             hint="give --option expansion=fpi, or grow depth first and width after it",
         )
     read = layout_on_disk(smaller, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
     fresh = FreshWeights(larger, seed)
-    given: dict[str, Any] = {
-        "checkpoint": checkpoint,
-        "match": pair,
-        "choices": growths,
-    }  # growths answer what choices do
-    given |= {"read": read, "write": layout_of(larger), "fresh": fresh, "target": larger}
+    # Growths answer what choices do.
+    given: dict[str, Any] = {"checkpoint": checkpoint, "match": pair, "choices": growths, "read": read}
+    given |= {"write": layout_of(larger), "fresh": fresh, "target": larger}
     maker: Maker
-    if learned:
+    if record.learned:
         made = learn(checkpoint, smaller, larger, config, growths, read, fresh, documents, resolved, seed)
         maker = Learner(**given, learned=made)
         verdict = [Entry("the function", "changed", None, made.told, 0)]
@@ -173,20 +132,13 @@ def grow(
         maker = Joiner(**given, second=other, beside=beside, options=resolved, seed=seed)
         verdict = [Entry("the function", "changed", None, maker.told, 0)]
     else:
-        idle = [
-            f"{path}.{place}" if path else str(place)
-            for path, found in chosen.items()
-            for place, (_, off) in enumerate(found)
-            if off
-        ]
-        found = _corrections(smaller, larger, pair, growths, idle)
+        found = _corrections(smaller, larger, pair, growths, blocks.idle)
         corrected = {"corrections": found.parameters, "told": found.told}
-        maker = Grower(**given, **corrected, expanded=expanded, seed=seed)
-        failures = (*_changed_by_method(growths, pair), *_changed_by_depth(chosen, expanded), *found.failures)
-        verdict = _verdict(failures, found)
+        maker = Grower(**given, **corrected, expanded=blocks.expanded, seed=seed)
+        verdict = _verdict((*_changed_by_method(growths, pair), *blocks.changed, *found.failures), found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
-    recipe |= {"method": growths.record.name.removeprefix("grow."), "options": resolved, "depth": rules}
+    recipe |= {"method": record.name.removeprefix("grow."), "options": resolved, "depth": rules}
     recipe |= {"text": [str(each) for each in text], "second": None if other is None else told(other)}
     return Checkpoint(
         tensors=tensors,
@@ -206,94 +158,6 @@ def grow(
         ),
         ledger=Ledger([*ledger, *verdict]),
     )
-
-
-def _second(method: str, second: Source | nn.Module | None, *, joins: bool) -> Checkpoint | None:
-    """Open the other member, where the method joins two.
-
-    Raises:
-        MethodError: it joins and there is none, or does not and there is one.
-        SourceError: it cannot be read.
-    """
-    if joins and second is None:
-        raise MethodError(
-            f"{method} joins two models of half the target's width, and has one.",
-            hint="give --second OTHER (second=…), a model of the source's config that was trained apart from it",
-        )
-    if second is not None and not joins:
-        raise MethodError(f"{method} grows one model.", hint="leave --second out, or take --method mixture_growth")
-    return None if second is None else open_checkpoint(second)
-
-
-def _rules(depth: Depth | None, *, learned: bool) -> Depth:
-    """The rules for deeper targets.
-
-    Raises:
-        MethodError: there is no such rule, or layers that are learned mixtures are to begin as something else than copies.
-    """
-    if depth is None:
-        return "stack" if learned else "block_expansion"
-    rules = list(depth.values()) if isinstance(depth, Mapping) else [depth]
-    for rule in rules:
-        check_rule(rule)
-    if learned and (wrong := [rule for rule in rules if rule in ("block_expansion", EXPANSION)]):
-        raise MethodError(
-            f"Where layers are learned mixtures they begin as copies, not by {wrong[0]}.",
-            hint=f"give --depth stack, interleave, or the blocks' numbers; {wrong[0]} goes with the other methods",
-        )
-    return depth
-
-
-def _follow(rule: str | Sequence[int], old: int, new: int) -> Sequence[int]:
-    return [block for block, _ in deeper(rule, old, new)]
-
-
-def _rule(depth: Depth, path: str, old: int, new: int) -> str | Sequence[int]:
-    """The rule for one list of blocks."""
-    # Without a name, a rule or an explicit list is meant for the lists of blocks that grow.
-    if old == new and not (isinstance(depth, Mapping) and path in depth):
-        return "block_expansion"
-    return depth.get(path, "block_expansion") if isinstance(depth, Mapping) else depth
-
-
-def _blocks(rule: str | Sequence[int], path: str, old: int, new: int) -> Deeper:
-    """The source's blocks of one block list, and which of them must do nothing yet."""
-    if new < old:
-        raise MatchError(
-            f"{path or 'the model'} has {new} blocks in the target, {old} in the source",
-            hint="growing keeps every block; a shallower model is selected: scionwood select",
-        )
-    try:
-        return deeper(rule, old, new)
-    except MethodError as error:
-        raise MethodError(
-            f"{path or 'the model'}, {old} to {new} blocks: {error.message}", problems=error.problems, hint=error.hint
-        ) from None
-
-
-def _like_their_neighbours(anatomy: Anatomy, path: str, found: Deeper) -> Deeper:
-    """A copy that does nothing must fit between its neighbours: after a block that changes the width it is the next one's."""
-
-    def shapes(block: int) -> list[tuple[str, tuple[int, ...]]]:
-        start = f"{path}.{block}." if path else f"{block}."
-        inside = [name for name in anatomy.tensors if name.startswith(start)]
-        return sorted((name.removeprefix(start), anatomy.tensors[name].shape) for name in inside)
-
-    depth = anatomy.depth[path]
-    return tuple(
-        (block + 1, True) if off and block + 1 < depth and shapes(block) != shapes(block + 1) else (block, off)
-        for block, off in found
-    )
-
-
-def _check_lists(depth: Mapping[str, object], known: Sequence[str]) -> None:
-    unknown = [name for name in depth if name not in known]
-    if unknown:
-        raise MethodError(
-            "depth names what the model does not have",
-            problems=[f"no list of blocks is called {name!r}{nearest(str(name), known)}" for name in unknown],
-            hint=f"there are {', '.join(known)}",
-        )
 
 
 def _corrections(smaller: Model, larger: Model, pair: Match, growths: Growths, idle: Sequence[str]) -> Corrections:
@@ -325,18 +189,6 @@ def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
         found.append(f"{next(iter(growths.shared))} is along heads of keys that are copied, and other axes are padded")
     if pair.fresh:
         found.append(f"{next(iter(pair.fresh))} is fresh: {next(iter(pair.fresh.values()))}")
-    return found
-
-
-def _changed_by_depth(chosen: Mapping[str, Deeper], expanded: Sequence[str]) -> list[str]:
-    """Lists of blocks that do something twice, or in another order, or are made of two."""
-    found = []
-    for path, blocks in chosen.items():
-        kept = [block for block, off in blocks if not off]
-        if path in expanded:
-            found.append(f"{path or 'the model'} is expanded from two blocks, which are no layers by themselves")
-        elif kept != sorted(dict.fromkeys(kept)):
-            found.append(f"{path or 'the model'} has blocks of the source several times")
     return found
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scionwood.anatomy import AxisMap
 from scionwood.anatomy.anatomy import TensorAnatomy
 from scionwood.anatomy.layout import Layout, Slot
-from scionwood.checkpoint import Checkpoint, ComputedTensor, Entry, LazyTensor, Ledger
+from scionwood.checkpoint import Checkpoint, ComputedTensor, Entry, LazyTensor, Ledger, Source
+from scionwood.checkpoint import open as open_checkpoint
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.grow.mixture_growth import joining_coefficients
 from scionwood.verbs.fresh import generator_for
@@ -22,10 +23,27 @@ from scionwood.verbs.making import Maker
 from scionwood.verbs.taking import Taking
 from scionwood.verbs.tokenizer.vocabulary import read_vocabulary
 
-__all__ = ["Joiner", "check_members"]
+__all__ = ["Joiner", "check_members", "second_member"]
 
 Mixture: TypeAlias = Sequence[tuple[float, Taking]]
 """Templates with their coefficients."""
+
+
+def second_member(method: str, second: Source | nn.Module | None, *, joins: bool) -> Checkpoint | None:
+    """Open the other member, where the method joins two.
+
+    Raises:
+        MethodError: it joins and there is none, or does not and there is one.
+        SourceError: it cannot be read.
+    """
+    if joins and second is None:
+        raise MethodError(
+            f"{method} joins two models of half the target's width, and has one.",
+            hint="give --second OTHER (second=…), a model of the source's config that was trained apart from it",
+        )
+    if second is not None and not joins:
+        raise MethodError(f"{method} grows one model.", hint="leave --second out, or take --method mixture_growth")
+    return None if second is None else open_checkpoint(second)
 
 
 def check_members(first: Checkpoint, second: Checkpoint) -> None:
@@ -41,8 +59,8 @@ def check_members(first: Checkpoint, second: Checkpoint) -> None:
         if shapes[0] != shapes[1]:
             told = ("missing" if shape is None else str(tuple(shape)) for shape in shapes)
             problems.append(f"{name}: {' in the first, '.join(told)} in the second")
-    vocabularies = [read_vocabulary(each, 2**31) if each.config is not None else None for each in (first, second)]
-    if all(each is not None for each in vocabularies) and len({tuple(v.ids.items()) for v in vocabularies if v}) > 1:
+    own, other = (None if each.config is None else read_vocabulary(each, 2**31) for each in (first, second))
+    if own is not None and other is not None and own.ids != other.ids:
         problems.append("their tokenizers number tokens differently")
     if problems:
         raise MatchError(
@@ -87,7 +105,8 @@ class Joiner(Maker):
     def _taken(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[AxisMap]) -> tuple[LazyTensor, Entry]:
         if slot.tensor not in self.match.tensors:
             return super()._taken(slot, boxes, maps)
-        origin, alongs = self.match.tensors[slot.tensor], self._alongs(slot)
+        assert isinstance(self.choices, Growths)
+        origin, alongs = self.match.tensors[slot.tensor], self.choices.alongs(slot)
         places = _places(alongs, self.match.target.tensors[slot.tensor].roles)
         above, below, told = self._between(slot, alongs, places)
         scale = 0.5 if self.options["average"] and self._halved(slot.tensor) else 1.0
@@ -116,15 +135,6 @@ class Joiner(Maker):
         for dim, new in coded:
             where = where | new.view([-1 if place == dim else 1 for place in range(len(alongs))])
         return lambda: (slot.fold(where.expand(slot.size)), slot.fold(self.fresh.tensor(slot.tensor)[box]))
-
-    def _alongs(self, slot: Slot) -> list[Along]:
-        assert isinstance(self.choices, Growths)
-        if slot.tensor not in self.match.tensors:
-            return [Along(AxisMap.identity(size)) for size in slot.size]
-        return [
-            self.choices.along(slot.tensor, place).part(start, size)
-            for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
-        ]
 
     def _part(self, slot: Slot, name: str, member: int, alongs: Sequence[Along]) -> Taking:
         checkpoint, layout = ((self.checkpoint, self.read), (self.second, self.beside))[member]

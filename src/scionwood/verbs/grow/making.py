@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scionwood.anatomy import AxisMap
 from scionwood.anatomy.absorb import Correction
 from scionwood.anatomy.depth import indices_in, through
 from scionwood.anatomy.layout import Slot
@@ -42,7 +41,8 @@ class Grower(Maker):
 
     def _taken(self, slot: Slot, boxes: Sequence[Slot], maps: Sequence[Any]) -> tuple[LazyTensor, Entry]:
         correction = self.corrections.get(slot.tensor)
-        alongs = self._alongs(slot)
+        assert isinstance(self.choices, Growths)
+        alongs = self.choices.alongs(slot)
         place = self._place(slot)
         plain = correction is None and (place is None or place[0] == 0)
         if plain and all(along.map.is_identity and along.code is None for along in alongs):
@@ -96,15 +96,6 @@ class Grower(Maker):
             for slope in self._slopes(slot, self.read[self.match.tensors[slot.tensor]])
         }
         return super()._dropped({**slopes, **used})
-
-    def _alongs(self, slot: Slot) -> list[Along]:
-        assert isinstance(self.choices, Growths)
-        if slot.tensor not in self.match.tensors:
-            return [Along(AxisMap.identity(size)) for size in slot.size]
-        return [
-            self.choices.along(slot.tensor, place).part(start, size)
-            for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
-        ]
 
     def _following(self, slot: Slot, alongs: Sequence[Along]) -> tuple[list[Slot], list[LazyTensor]] | None:
         """The same tensor of the source's next block, where some rows are to come from it."""

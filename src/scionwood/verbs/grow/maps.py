@@ -13,6 +13,7 @@ from scionwood.anatomy import AxisMap
 from scionwood.anatomy.anatomy import Axis, Dimension
 from scionwood.anatomy.constants import standing
 from scionwood.anatomy.depth import block_of, indices_in, through
+from scionwood.anatomy.layout import Slot
 from scionwood.anatomy.match import Match
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.grow.growth import Fill, Growth, Place, grow
@@ -241,6 +242,15 @@ class Growths:
                 )
             self._made[key] = self._stored(found, tensor, place)
         return self._made[key]
+
+    def alongs(self, slot: Slot) -> list[Along]:
+        """How every dimension of a stored tensor of the target grows: of the part of the module's tensor that it holds."""
+        if slot.tensor not in self.match.tensors:
+            return [Along(AxisMap.identity(size)) for size in slot.size]
+        return [
+            self.along(slot.tensor, place).part(start, size)
+            for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
+        ]
 
     def _stored(self, along: Along, tensor: str, place: int) -> Along:
         """From what is stored, where the source is seen with more heads of keys than it has."""
