@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor, Lineage, journal, open, stream, write
+from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor, Lineage, journal, open, sink, stream, write
 
 TENSORS = 40
 SHARD_BYTES = 3_000
@@ -51,11 +51,11 @@ def merged(
 class Running:
     """A run in a process of its own, forked from one that has torch already."""
 
-    def __init__(self, inputs: list[Path], out: Path, *, forks: bool) -> None:
+    def __init__(self, inputs: list[Path], out: Path, *, forks: bool, direct: bool = False) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.faults.slow"])
         self.tensors, sender = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(inputs, out, sender, forks))
+        self.process = context.Process(target=_run, args=(inputs, out, sender, forks, direct))
         self.process.start()
         sender.close()
 
@@ -71,10 +71,11 @@ class Running:
         assert self.process.exitcode in (0, -signal.SIGKILL)
 
 
-def _run(inputs: list[Path], out: Path, pipe: Connection, forks: bool) -> None:
+def _run(inputs: list[Path], out: Path, pipe: Connection, forks: bool, direct: bool) -> None:
     journal.SECONDS_BETWEEN_COMMITS = 0.01
     stream.TILE_BYTES, stream.SMALL_BYTES = 4 << 10, 1 << 10
     stream.PROCESS_BYTES = 0 if forks else stream.PROCESS_BYTES
+    sink.DIRECT_BYTES = 0 if direct else sink.DIRECT_BYTES
     pipe.send(0)
     write(
         merged(inputs, seconds=0.004),

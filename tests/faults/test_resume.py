@@ -73,8 +73,10 @@ def finish(inputs: list[Path], out: Path, **options: bool) -> tuple[int, list[st
 # ------------------------------------------------------------------------------------------------ killed
 
 
-@pytest.mark.parametrize("forks", [False, True], ids=["threads", "processes"])
-def test_killed_at_any_moment(inputs: list[Path], tmp_path: Path, forks: bool) -> None:
+@pytest.mark.parametrize(
+    ("forks", "direct"), [(False, False), (True, False), (True, True)], ids=["threads", "processes", "past the cache"]
+)
+def test_killed_at_any_moment(inputs: list[Path], tmp_path: Path, forks: bool, direct: bool) -> None:
     """Twenty runs, killed between their first moment and their last; every other one is killed again when it resumes."""
     finish(inputs, tmp_path / "unbroken" / "out")
     expected = snapshot(tmp_path / "unbroken" / "out")
@@ -82,9 +84,13 @@ def test_killed_at_any_moment(inputs: list[Path], tmp_path: Path, forks: bool) -
     found: list[int] = []
     for point in range(POINTS):
         out = tmp_path / str(point) / "out"
-        Running(inputs, out, forks=forks).kill(after=2 * point + draw.randrange(4), seconds=draw.uniform(0, 0.01))
+        Running(inputs, out, forks=forks, direct=direct).kill(
+            after=2 * point + draw.randrange(4), seconds=draw.uniform(0, 0.01)
+        )
         if point % 2 and not out.exists():
-            Running(inputs, out, forks=forks).kill(after=draw.randrange(TENSORS), seconds=draw.uniform(0, 0.05))
+            Running(inputs, out, forks=forks, direct=direct).kill(
+                after=draw.randrange(TENSORS), seconds=draw.uniform(0, 0.05)
+            )
         if not out.exists():
             assert not out.parent.exists() or os.listdir(out.parent) in ([], [".out.part"])
             before, names = finish(inputs, out)

@@ -17,6 +17,7 @@ from scionwood.checkpoint import process
 from scionwood.checkpoint.bytes_view import bytes_of
 from scionwood.checkpoint.journal import Commits, Journal
 from scionwood.checkpoint.plan import Shard
+from scionwood.checkpoint.sink import Sink, opened
 from scionwood.checkpoint.staging import output_errors, sync
 from scionwood.checkpoint.tensor import LazyTensor
 
@@ -64,25 +65,17 @@ class _File:
 
     def begin(self) -> None:
         """Write the header, and give the file its size; values that are there stay."""
-        with self.opened() as descriptor, output_errors(self.target):
-            self.write(descriptor, memoryview(self.shard.header), 0)
-            os.truncate(descriptor, self.shard.size)
+        with self.opened() as sink, output_errors(self.target):
+            sink.write(memoryview(self.shard.header), 0)
+            os.truncate(self.path, self.shard.size)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
+    def opened(self) -> Iterator[Sink]:
         """Open the file for a while: a worker has one open at a time, however many there are."""
-        with output_errors(self.target):
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def write(self, descriptor: int, data: memoryview, offset: int) -> None:
-        with output_errors(self.target):
-            while data:
-                written = os.pwrite(descriptor, data, offset)
-                data, offset = data[written:], offset + written
+        with contextlib.ExitStack() as stack:
+            with output_errors(self.target):
+                sink = stack.enter_context(opened(self.path, self.shard.size))
+            yield sink
 
 
 class _Place:
@@ -363,10 +356,11 @@ def _made(tiles: Iterable[_Tile]) -> Iterator[_Report]:
     reported = time.monotonic()
     try:
         for file, its in groupby(tiles, lambda tile: tile.place.file):
-            with file.opened() as descriptor:
+            with file.opened() as sink:
                 for tile in its:
                     data = bytes_of(tile.place.tensor.read_rows(tile.start, tile.stop))
-                    file.write(descriptor, data, tile.offset)
+                    with output_errors(file.target):
+                        sink.write(data, tile.offset)
                     report.append((tile.place, len(data)))
                     size += len(data)
                     del data  # before the next is made
