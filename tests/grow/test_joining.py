@@ -274,6 +274,14 @@ def test_two_of_different_sizes_are_refused_with_every_tensor(members, tmp_path)
     assert "model.layers.0.mlp.down_proj.weight: (16, 24) in the first, (16, 32) in the second" in caught.value.problems
 
 
+def test_two_families_are_refused_in_one_line(members, tmp_path):
+    config = transformers.GPT2Config(n_embd=16, n_head=2, n_layer=1, vocab_size=32)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt")
+    with pytest.raises(MatchError, match="no two members") as caught:
+        scionwood.grow(members[0], second=tmp_path / "gpt", set=LARGE, method="mixture_growth")
+    assert caught.value.problems == (f"{members[0]} is a llama, {tmp_path / 'gpt'} a gpt2",)
+
+
 def test_two_tokenizers_are_refused(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     own = tokenizer("byte-level", "docstrings")

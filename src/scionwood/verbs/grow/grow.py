@@ -138,8 +138,12 @@ def grow(
         verdict = _verdict((*_changed_by_method(growths, pair), *blocks.changed, *found.failures), found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
-    recipe |= {"method": record.name.removeprefix("grow."), "options": resolved, "depth": rules}
-    recipe |= {"text": [str(each) for each in text], "second": None if other is None else told(other)}
+    recipe |= {"method": record.name.removeprefix("grow."), "options": resolved}
+    recipe |= {
+        "depth": None if record.joins else rules,
+        "text": [str(each) for each in text],
+        "second": None if other is None else told(other),
+    }
     return Checkpoint(
         tensors=tensors,
         ties={alias: kept for alias, kept in pair.target.ties.items() if kept in tensors and alias not in tensors},

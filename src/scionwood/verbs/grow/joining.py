@@ -52,16 +52,19 @@ def check_members(first: Checkpoint, second: Checkpoint) -> None:
     Raises:
         MatchError: they are of different families, sizes or vocabularies; names all tensors that differ.
     """
+    problems: list[str] = []
     kinds = [None if each.config is None else each.config.get("model_type") for each in (first, second)]
-    problems = [] if kinds[0] == kinds[1] else [f"{first.source} is a {kinds[0]}, {second.source} a {kinds[1]}"]
-    for name in [*first.tensors, *(name for name in second.tensors if name not in first.tensors)]:
-        shapes = [each.tensors[name].shape if name in each.tensors else None for each in (first, second)]
-        if shapes[0] != shapes[1]:
-            told = ("missing" if shape is None else str(tuple(shape)) for shape in shapes)
-            problems.append(f"{name}: {' in the first, '.join(told)} in the second")
-    own, other = (None if each.config is None else read_vocabulary(each, 2**31) for each in (first, second))
-    if own is not None and other is not None and own.ids != other.ids:
-        problems.append("their tokenizers number tokens differently")
+    if kinds[0] != kinds[1]:
+        problems.append(f"{first.source} is a {kinds[0]}, {second.source} a {kinds[1]}")
+    else:
+        for name in dict.fromkeys([*first.tensors, *second.tensors]):
+            shapes = [each.tensors[name].shape if name in each.tensors else None for each in (first, second)]
+            if shapes[0] != shapes[1]:
+                told = ("missing" if shape is None else str(tuple(shape)) for shape in shapes)
+                problems.append(f"{name}: {' in the first, '.join(told)} in the second")
+        own, other = (None if each.config is None else read_vocabulary(each, 2**31) for each in (first, second))
+        if own is not None and other is not None and own.ids != other.ids:
+            problems.append("their tokenizers number tokens differently")
     if problems:
         raise MatchError(
             f"{first.source} and {second.source} are no two members of one shape",
