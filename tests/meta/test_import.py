@@ -5,10 +5,20 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
 IMPORT_SECONDS = 0.1
 HELP_SECONDS = 0.3
 MERGE_SECONDS = 2.0  # nearly all of it is the import of torch
 TRIES = 5  # the best of several, in processor time: other work on the machine must not fail the test
+TORCH_SECONDS = 1.3
+"""What the import of torch takes on the machine that these seconds are of."""
+
+
+@pytest.fixture(scope="module")
+def pace():
+    """How many times as long things take here; a quicker machine is held to the same seconds."""
+    return max(1.0, min(processor_seconds("-c", "import torch") for _ in range(3)) / TORCH_SECONDS)
 
 
 def python(code: str) -> str:
@@ -16,9 +26,9 @@ def python(code: str) -> str:
     return done.stdout
 
 
-def test_import_takes_less_than_a_tenth_of_a_second():
+def test_import_takes_less_than_a_tenth_of_a_second(pace):
     code = "import time; began = time.process_time(); import scionwood; print(time.process_time() - began)"
-    assert min(float(python(code)) for _ in range(TRIES)) < IMPORT_SECONDS
+    assert min(float(python(code)) for _ in range(TRIES)) < IMPORT_SECONDS * pace
 
 
 def test_import_brings_no_heavy_package():
@@ -27,16 +37,16 @@ def test_import_brings_no_heavy_package():
     assert heavy.isdisjoint(json.loads(python(code)))
 
 
-def processor_seconds(arguments: list[str]) -> float:
+def processor_seconds(*arguments: str) -> float:
     """Return the processor time of one run: what the wall clock says on a machine that does nothing else."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "scionwood", *arguments], capture_output=True, check=True)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
-def test_help_takes_less_than_three_tenths_of_a_second():
-    assert min(processor_seconds(["--help"]) for _ in range(TRIES)) < HELP_SECONDS
+def test_help_takes_less_than_three_tenths_of_a_second(pace):
+    assert min(processor_seconds("-m", "scionwood", "--help") for _ in range(TRIES)) < HELP_SECONDS * pace
 
 
 def test_help_and_the_catalogue_do_without_torch():
@@ -51,7 +61,7 @@ print("without torch")
     assert python(code).endswith("without torch\n")
 
 
-def test_a_merge_starts_in_two_seconds_and_does_without_transformers(tmp_path):
+def test_a_merge_starts_in_two_seconds_and_does_without_transformers(tmp_path, pace):
     import torch
     from safetensors.torch import save_file
 
@@ -68,7 +78,8 @@ assert "transformers" not in sys.modules and "tokenizers" not in sys.modules
     seconds = []
     for number in range(TRIES):
         arguments = ["merge", "linear", *(str(tmp_path / f"{name}.safetensors") for name in "ab"), "--workers", "1"]
-        seconds.append(processor_seconds([*arguments, "--out", str(tmp_path / f"{number}.safetensors")]))
-        if seconds[-1] < MERGE_SECONDS:
+        out = str(tmp_path / f"{number}.safetensors")
+        seconds.append(processor_seconds("-m", "scionwood", *arguments, "--out", out))
+        if seconds[-1] < MERGE_SECONDS * pace:
             return
-    assert min(seconds) < MERGE_SECONDS
+    assert min(seconds) < MERGE_SECONDS * pace
