@@ -13,6 +13,7 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
                    ``journal`` of what is done and the ``inputs`` it was done from, for a run to be gone on with
 ``cast``           the same weights in another dtype
 ``described``      one file of tensors that says itself what they are: what is trained and is no model
+``sink``           files that are written past the system's cache of pages
 ``digest``         which weights these are
 ``lineage``        where they came from; ``parent`` makes the link
 ``ledger``         what was done to every tensor
