@@ -18,7 +18,8 @@ from scionwood.checkpoint import open as open_checkpoint
 from scionwood.errors import MatchError, MethodError
 from scionwood.methods.grow.mixture_growth import joining_coefficients
 from scionwood.verbs.fresh import generator_for
-from scionwood.verbs.grow.maps import Along, Growths, alike
+from scionwood.verbs.grow.along import Along
+from scionwood.verbs.grow.maps import Growths, alike
 from scionwood.verbs.making import Maker
 from scionwood.verbs.taking import Taking
 from scionwood.verbs.tokenizer.vocabulary import read_vocabulary

@@ -17,7 +17,8 @@ from scionwood.checkpoint import ComputedTensor, Entry, LazyTensor
 from scionwood.errors import MatchError
 from scionwood.methods.grow.learngene import expanded
 from scionwood.verbs.fresh import generator_for
-from scionwood.verbs.grow.maps import DRAWN, MEAN, ZERO, Along, Growths
+from scionwood.verbs.grow.along import Along
+from scionwood.verbs.grow.maps import DRAWN, MEAN, ZERO, Growths
 from scionwood.verbs.making import Maker
 from scionwood.verbs.taking import Taking
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from scionwood.anatomy import AxisMap
 from scionwood.anatomy.anatomy import Axis, Dimension
@@ -19,46 +18,12 @@ from scionwood.errors import MatchError, MethodError
 from scionwood.methods.grow.growth import Fill, Growth, Place, grow
 from scionwood.methods.record import Record
 from scionwood.verbs.fresh import generator_for
+from scionwood.verbs.grow.along import Along, concatenated, identity, product
 
-__all__ = ["DRAWN", "MEAN", "ZERO", "Along", "Growths", "alike"]
+__all__ = ["DRAWN", "MEAN", "ZERO", "Growths", "alike"]
 
 DRAWN, MEAN, ZERO = 1, 2, 3
 _CODES: Mapping[Fill, int] = {"drawn": DRAWN, "mean": MEAN, "zero": ZERO}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Along:
-    """How one dimension of one tensor grows.
-
-    Attributes:
-        map: from the source's dimension to the target's; a new index stands on index 0 here.
-        code: for every index what it gets: 0 what the map says, or ``DRAWN``, ``MEAN``, ``ZERO``. Nothing: all the map's.
-        following: which indices are the next block's; nothing, if none is.
-        std: of what is drawn; nothing means as the target's class begins.
-        snr_db: of noise between copies, where the dimension reads.
-        member: for every index the model it is from, 0 or 1, where two are joined; 2 where one axis of the dimension says
-            the one and another the other.
-    """
-
-    map: AxisMap
-    code: Tensor | None = None
-    following: Tensor | None = None
-    std: float | None = None
-    snr_db: float | None = None
-    member: Tensor | None = None
-
-    def part(self, start: int, size: int) -> Along:
-        """The part that makes the target's indices from ``start`` on."""
-        cut = slice(start, start + size)
-        assert self.map.index is not None
-        divisor = None if self.map.divisor is None else self.map.divisor[cut]
-        return dataclasses.replace(
-            self,
-            map=AxisMap(self.map.source, size, self.map.index[cut], divisor),
-            code=None if self.code is None else self.code[cut],
-            following=None if self.following is None else self.following[cut],
-            member=None if self.member is None else self.member[cut],
-        )
 
 
 class Growths:
@@ -246,7 +211,7 @@ class Growths:
     def alongs(self, slot: Slot) -> list[Along]:
         """How every dimension of a stored tensor of the target grows: of the part of the module's tensor that it holds."""
         if slot.tensor not in self.match.tensors:
-            return [Along(AxisMap.identity(size)) for size in slot.size]
+            return [identity(size) for size in slot.size]
         return [
             self.along(slot.tensor, place).part(start, size)
             for place, (start, size) in enumerate(zip(slot.start, slot.size, strict=True))
@@ -263,15 +228,15 @@ class Growths:
         return dataclasses.replace(along, map=index)
 
     def _dimension(self, dim: Dimension, role: str, tensor: str) -> Along:
-        result = _identity(1)
+        result = identity(1)
         for name in dim:
             axis = self.match.target.axes[name]
             if axis.parts is not None:
-                inner = _concatenated([self._dimension(part, role, tensor) for part in axis.parts])
+                inner = concatenated([self._dimension(part, role, tensor) for part in axis.parts])
             else:
                 growth = self.axis(name)
-                inner = _identity(axis.size) if growth is None else self._along(name, growth, role, tensor)
-            result = _product(result, inner)
+                inner = identity(axis.size) if growth is None else self._along(name, growth, role, tensor)
+            result = product(result, inner)
         return result
 
     def _along(self, name: str, growth: Growth, role: str, tensor: str) -> Along:
@@ -329,70 +294,6 @@ def alike(match: Match, name: str, origin: str, shapes: Mapping[str, Sequence[in
         if len(found) > 1:
             return found.index(origin), found
     return 0, [origin]
-
-
-def _identity(size: int) -> Along:
-    return Along(AxisMap.identity(size))
-
-
-def _or(a: float | None, b: float | None) -> float | None:
-    return b if a is None else a
-
-
-def _product(outer: Along, inner: Along) -> Along:
-    n, m = outer.map.target, inner.map.target
-    code = following = None
-    if outer.code is not None or inner.code is not None:
-        first, second = _codes(outer), _codes(inner)
-        code = torch.maximum(first[:, None].expand(n, m), second[None].expand(n, m)).flatten()
-    if outer.following is not None or inner.following is not None:
-        first, second = _follows(outer), _follows(inner)
-        following = (first[:, None] | second[None]).flatten()
-    return Along(
-        AxisMap.product(outer.map, inner.map),
-        code,
-        following,
-        _or(outer.std, inner.std),
-        _or(outer.snr_db, inner.snr_db),
-        _both(outer.member, inner.member, n, m),
-    )
-
-
-def _both(outer: Tensor | None, inner: Tensor | None, n: int, m: int) -> Tensor | None:
-    """The member of every index of a product: where its two axes say different ones, 2."""
-    first = None if outer is None else outer[:, None].expand(n, m)
-    second = None if inner is None else inner[None].expand(n, m)
-    if first is None or second is None:
-        alone = second if first is None else first
-        return None if alone is None else alone.flatten()
-    return torch.where(first == second, first, 2).flatten()
-
-
-def _concatenated(pieces: Sequence[Along]) -> Along:
-    code = following = None
-    if any(piece.code is not None for piece in pieces):
-        code = torch.cat([_codes(piece) for piece in pieces])
-    if any(piece.following is not None for piece in pieces):
-        following = torch.cat([_follows(piece) for piece in pieces])
-    std = next((piece.std for piece in pieces if piece.std is not None), None)
-    snr_db = next((piece.snr_db for piece in pieces if piece.snr_db is not None), None)
-    member = None
-    if any(piece.member is not None for piece in pieces):
-        # A piece that does not grow stays in one: it is the first's.
-        member = torch.cat([_zeros(piece) if piece.member is None else piece.member for piece in pieces])
-    return Along(AxisMap.concatenate([piece.map for piece in pieces]), code, following, std, snr_db, member)
-
-
-def _codes(along: Along) -> Tensor:
-    return _zeros(along) if along.code is None else along.code
-
-
-def _zeros(along: Along) -> Tensor:
-    return torch.zeros(along.map.target, dtype=torch.long)
-
-
-def _follows(along: Along) -> Tensor:
-    return torch.zeros(along.map.target, dtype=torch.bool) if along.following is None else along.following
 
 
 def _why_not(source: Axis | None, target: Axis) -> str:
