@@ -39,8 +39,9 @@ $(VENV)/.installed-check: $(VENV)/.installed
 	$(INSTALL) --group check --group docs
 	@touch $@
 
+# One process for each core; a file stays in one, so that what it sets up is set up once.
 test: setup ## run the tests (minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile
 
 test-slow: setup ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow

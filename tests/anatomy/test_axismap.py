@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -74,7 +74,6 @@ def agrees(found: AxisMap, writing: Tensor, reading: Tensor, *, seed: int = 0) -
 
 
 @given(any_oracle, st.integers(0, 99))
-@settings(deadline=None)
 def test_write_and_read_apply_the_matrices(oracle, seed):
     agrees(*oracle, seed=seed)
     for matrix, expected in ((oracle.map.writing_matrix, oracle.writing), (oracle.map.reading_matrix, oracle.reading)):
@@ -83,7 +82,6 @@ def test_write_and_read_apply_the_matrices(oracle, seed):
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_composition_is_the_product_of_matrices(data):
     first = data.draw(any_oracle.filter(lambda oracle: oracle.map.target > 0))
     second = data.draw(oracles(first.map.target))
@@ -91,14 +89,12 @@ def test_composition_is_the_product_of_matrices(data):
 
 
 @given(any_oracle, any_oracle)
-@settings(deadline=None)
 def test_product_is_kronecker(outer, inner):
     product = AxisMap.product(outer.map, inner.map)
     agrees(product, torch.kron(outer.writing, inner.writing), torch.kron(outer.reading, inner.reading))
 
 
 @given(st.lists(any_oracle, min_size=1, max_size=3))
-@settings(deadline=None)
 def test_concatenation_is_block_diagonal(parts):
     agrees(
         AxisMap.concatenate([part.map for part in parts]),
@@ -108,14 +104,12 @@ def test_concatenation_is_block_diagonal(parts):
 
 
 @given(any_oracle)
-@settings(deadline=None)
 def test_preserves_is_the_dual_identity(oracle):
     kept = oracle.reading.T @ oracle.writing
     assert oracle.map.preserves == torch.allclose(kept, torch.eye(len(kept), dtype=torch.float64))
 
 
 @given(st.integers(1, 6).flatmap(duplications), st.integers(0, 99))
-@settings(deadline=None)
 def test_duplication_preserves_the_function_exactly(oracle, seed):
     """W2 W1 x = y: the hidden axis between W1 and W2 is duplicated; 420 = lcm(1 … 7) keeps the quotients integers."""
     n = oracle.map.source
@@ -126,7 +120,6 @@ def test_duplication_preserves_the_function_exactly(oracle, seed):
 
 
 @given(st.integers(1, 6).flatmap(permutations), st.sampled_from([torch.int8, torch.bool, torch.bfloat16]))
-@settings(deadline=None)
 def test_permutations_round_trip_bit_for_bit(oracle, dtype):
     permutation = oracle.map
     assert permutation.is_permutation
@@ -171,7 +164,6 @@ def test_properties(found, is_selection, is_permutation, is_identity, preserves)
 
 
 @given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 99))
-@settings(deadline=None)
 def test_the_default_dual_of_a_tall_matrix_preserves(n, extra, seed):
     writing = torch.randn(n + extra, n, generator=torch.Generator().manual_seed(seed))
     # A square Gaussian matrix may be as good as singular; an identity on top bounds its condition.

@@ -12,6 +12,7 @@ from tests.architectures.zoo import LISTED
 from scionwood import anatomy
 from scionwood.anatomy import walk
 from scionwood.anatomy.atoms import pin
+from scionwood.anatomy.derive import derive
 from scionwood.anatomy.rules import RULES
 from scionwood.errors import SymmetryError
 
@@ -120,7 +121,7 @@ def halves_are_one(call):
 def test_a_broken_rule_is_seen(name, operation, broken, monkeypatch):
     assert operation in RULES
     monkeypatch.setitem(RULES, operation, broken)
-    wrong = anatomy.of(model(name))
+    wrong = derive(model(name))  # afresh
     with pytest.raises(SymmetryError, match="no symmetry of the model"):
         anatomy.symmetry.verify(model(name), wrong)
 

@@ -1,5 +1,6 @@
 """Workers in processes of their own: the same bytes, their errors and warnings come back, and they end with their parent."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -53,6 +54,19 @@ def test_tensors_are_read_in_other_processes(tmp_path):
     assert {int(number) for name in here for number in here[name].unique()} == {os.getpid()}
 
 
+def test_the_parent_may_have_computed_on_many_threads(tmp_path):
+    """OpenMP's threads do not survive a fork: a child that waited for them would wait for ever."""
+    left = torch.randn(512, 512)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        left @ left + left.exp()
+        out = write(checkpoint(lambda start, stop: (left @ left)[start:stop, :32]), tmp_path / "out", workers=2)
+    finally:
+        torch.set_num_threads(before)
+    assert len(open(out)) == 6
+
+
 def test_an_error_comes_back_as_it_was(tmp_path):
     def refuse(start, stop):
         raise MethodError("This cannot be done.", problems=["a", "b"], hint="do that")
@@ -97,10 +111,31 @@ def test_a_process_that_ends_is_noticed(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def _children():
+    """Ask the system which processes are this one's, those that ended unnoticed too."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(path.parent.name))
+    return found
+
+
 def test_none_is_left_when_it_is_over(tmp_path):
-    write(checkpoint(numbers), tmp_path / "out.safetensors", workers=3)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    seen = tmp_path / "seen"
+
+    def told(start, stop):
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return numbers(start, stop)
+
+    before = _children()
+    write(checkpoint(told), tmp_path / "out.safetensors", workers=3)
+    workers = set(map(int, seen.read_text().split()))
+    assert workers
+    assert os.getpid() not in workers
+    assert not workers & _children()
+    assert _children() <= before
 
 
 def test_one_that_works_long_ends_with_an_error_of_another(tmp_path):

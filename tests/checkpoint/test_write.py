@@ -54,7 +54,7 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
     return bits.view(dtype).reshape(shape) if size else torch.empty(shape, dtype=dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     weights=st.dictionaries(NAMES, tensors(), max_size=6), shard_size=st.sampled_from([1, 40, 10**9]), data=st.data()
 )
@@ -406,12 +406,16 @@ def test_a_name_cannot_break_the_front_matter(tmp_path: Path) -> None:
 
 
 def test_it_takes_no_longer_than_it_should(tmp_path: Path) -> None:
-    """20,000 small tensors: the plan is linear, and a tile costs little."""
-    checkpoint = open({f"layers.{number}.weight": torch.ones(2, 2) for number in range(20_000)})
-    begun = time.perf_counter()
-    write(checkpoint, tmp_path / "out.safetensors")
-    open(tmp_path / "out.safetensors")
-    assert time.perf_counter() - begun < 15
+    """20,000 small tensors: eight times as many take eight times as long or a little more, not 64 times."""
+
+    def seconds(count: int) -> float:
+        checkpoint = open({f"layers.{number}.weight": torch.ones(2, 2) for number in range(count)})
+        begun = time.process_time()
+        write(checkpoint, tmp_path / f"{count}.safetensors")
+        open(tmp_path / f"{count}.safetensors")
+        return time.process_time() - begun
+
+    assert seconds(20_000) < 24 * max(0.05, seconds(2_500))
 
 
 def test_documents_are_written_beside_the_side_files_and_in_their_place(tmp_path):

@@ -23,7 +23,7 @@ def found(numbers, k, sample):
     return bracket
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.sampled_from([0.0, 0.5, -0.5, 1.0, -1.0, 2.0, 3.5]) | st.floats(-9, 9, width=32), min_size=2),
     st.integers(-1, 60),

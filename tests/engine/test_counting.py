@@ -17,7 +17,7 @@ def counted(numbers, k, pieces):
     return counter.value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.floats(0, 2.0**99, width=32), min_size=1, max_size=300),
     st.integers(-1, 310),

@@ -317,7 +317,7 @@ def flipped(content: bytes, bits: list[int]) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bits=st.lists(st.integers(0, 10**5), min_size=1, max_size=4))
 def test_flipped_bits_in_a_header_never_give_a_traceback(whole: bytes, tmp_path: Path, bits: list[int]) -> None:
     file = tmp_path / WEIGHTS
@@ -326,7 +326,7 @@ def test_flipped_bits_in_a_header_never_give_a_traceback(whole: bytes, tmp_path:
     is_answered(scionwood("lineage", file))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bits=st.lists(st.integers(200, 10**5), min_size=1, max_size=1))
 def test_flipped_bits_in_a_header_and_select(whole: bytes, teacher: Path, tmp_path: Path, bits: list[int]) -> None:
     (teacher / WEIGHTS).write_bytes(flipped(whole, bits))
@@ -335,7 +335,7 @@ def test_flipped_bits_in_a_header_and_select(whole: bytes, teacher: Path, tmp_pa
     assert snapshot(tmp_path) == before
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(0, 5000))
 def test_a_file_cut_anywhere(whole: bytes, tmp_path: Path, length: int) -> None:
     file = tmp_path / WEIGHTS

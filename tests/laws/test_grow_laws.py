@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from scionwood.anatomy import AxisMap
@@ -54,7 +54,7 @@ CHECKS = {check.__name__: check for check in (preserving, corner)}
 def verify(function: Callable[..., Any], law: str) -> None:
     """Run one law for one method on drawn cases."""
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=60)
     @given(cases(function))
     def run(growth: Growth) -> None:
         CHECKS[law](growth)

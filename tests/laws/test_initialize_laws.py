@@ -207,7 +207,7 @@ def verify(function: Callable[..., Any], law: str) -> None:
     """Run one law for one initialiser on drawn sites."""
     examples = {"shape": 80, "deterministic": 30, "variance": 8, "orthogonal": 15}[law]
 
-    @settings(max_examples=examples, deadline=None, database=None, report_multiple_bugs=False, derandomize=True)
+    @settings(max_examples=examples)
     @given(cases(weights=law in ("variance", "orthogonal")))
     def run(case: Case) -> None:
         CHECKS[law](function, case)

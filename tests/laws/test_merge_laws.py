@@ -82,7 +82,7 @@ CHECKS = {
 def test_claimed_law(name, law):
     function = registry.load(name)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(models())
     def check(drawn):
         tensors, base = drawn
@@ -115,7 +115,7 @@ def test_a_false_claim_is_caught(law):
     def lying(tensors):
         return tensors[0] * tensors[0] + 2 * tensors[-1] + 1
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(models())
     def check(drawn):
         CHECKS[law](lying, *drawn)

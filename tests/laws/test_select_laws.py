@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -119,13 +119,7 @@ CHECKS = {check.__name__: check for check in (identity, increasing, composition,
 def verify(function: Callable[..., Any], law: str) -> None:
     """Run one law for one method on drawn cases."""
 
-    @settings(
-        max_examples=60,
-        deadline=None,
-        database=None,
-        report_multiple_bugs=False,
-        suppress_health_check=[HealthCheck.filter_too_much],
-    )
+    @settings(max_examples=60)
     @given(cases(function, dividing=law == "composition"))
     def run(case: Case) -> None:
         CHECKS[law](function, case)
@@ -143,7 +137,7 @@ def test_what_every_selection_owes(name: str) -> None:
     """Same inputs, same index; no index twice; inputs untouched; a larger target refused."""
     function = registry.load(name)
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(max_examples=40)
     @given(cases(function, dividing=False))
     def run(case: Case) -> None:
         scores = case.scores(case.n)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -140,7 +140,7 @@ CHECKS = {check.__name__: check for check in (copies, convex, equivariant)}
 def verify(function: Callable[..., Any], law: str, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
     """Run one law for one method on drawn cases."""
 
-    @settings(max_examples=25, deadline=None, database=None, report_multiple_bugs=False, phases=phases)
+    @settings(max_examples=25, phases=phases)
     @given(cases(function))
     def run(case: Case) -> None:
         CHECKS[law](function, case)
@@ -158,7 +158,7 @@ def test_what_every_method_owes(name: str) -> None:
     """The same seed gives the same rows; a row for every token, finite, in float32; inputs stay as they were."""
     function = registry.load(name)
 
-    @settings(max_examples=5, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=5)
     @given(cases(function))
     def run(case: Case) -> None:
         table = case.handed["table"]

@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 import time
@@ -76,13 +77,17 @@ def test_listing_200_files_is_quick(afresh, monkeypatch, tmp_path):
         text = (registry.ROOT / "select" / f"{name}.py").read_text()
         (tmp_path / "select" / f"m{number}.py").write_text(text.replace(f"def {name}(", f"def m{number}("))
     monkeypatch.setattr(registry, "ROOT", tmp_path)
-    seconds = []
+    listing, parsing = [], []
     for _ in range(5):
         registry._entries.cache_clear()
         start = time.process_time()
         assert len([entry for entry in registry.listing() if entry.distribution == "scionwood"]) == 200
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.05
+        listing.append(time.process_time() - start)
+        start = time.process_time()
+        for path in (tmp_path / "select").glob("*.py"):
+            ast.parse(path.read_text())
+        parsing.append(time.process_time() - start)
+    assert min(listing) < min(parsing)  # 25 and 60 ms; whatever is imported on the way takes longer
 
 
 def test_a_file_is_listed_for_the_method_of_its_own_name(afresh, monkeypatch, tmp_path):

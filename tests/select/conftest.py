@@ -1,10 +1,8 @@
 """Tiny models of many families, on disk as their own class saves them, and weights that say where they come from."""
 
 import copy
-import dataclasses
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import transformers
 from torch import Tensor
 
 import scionwood
-from scionwood import anatomy
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -266,40 +263,6 @@ def take() -> Callable[..., Tensor]:
         return tensor
 
     return take
-
-
-@pytest.fixture(autouse=True, scope="session")
-def derived_once() -> Iterator[None]:
-    """Build and derive every config once: it takes a second each, and nothing here changes what comes out."""
-    models: dict[str, Any] = {}
-    derived: dict[int, Any] = {}
-    build, derive = anatomy.from_config, anatomy.derive
-
-    def from_config(config: Any, source: str = "config") -> Any:
-        key = config.to_json_string() if hasattr(config, "to_json_string") else json.dumps(config, sort_keys=True)
-        if key not in models:
-            models[key] = build(config, source)
-        return dataclasses.replace(models[key], source=source)
-
-    def derive_once(model: Any) -> Any:
-        key = id(model.program)
-        if key not in derived:
-            derived[key] = (derive(model), model.program)  # holding the program keeps its id
-        return dataclasses.replace(derived[key][0], source=model.source)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(anatomy, "from_config", from_config)
-        patch.setattr(anatomy, "derive", derive_once)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors are slower on many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scionwood.errors import MethodError
@@ -43,7 +43,6 @@ def test_scores_are_summed_over_every_tensor_of_the_axis():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
-@settings(deadline=None)
 def test_accumulate_against_the_obvious_sum(shape, data):
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scionwood.errors import MethodError
@@ -58,7 +58,6 @@ def test_a_fused_projection_differs_flat_and_by_part(n, m, differing):
 
 
 @given(st.integers(1, 4096).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))))
-@settings(deadline=None)
 def test_rounds_exactly_half_to_even(sizes):
     n, m = sizes
     if n % m:
