@@ -4,10 +4,11 @@ import hashlib
 
 import pytest
 import torch
+from tests.engine.pretended import accelerator
 
 from scionwood.checkpoint import cast, write
 from scionwood.checkpoint import open as open_checkpoint
-from scionwood.engine import combine
+from scionwood.engine import combine, job
 from scionwood.engine.combine import CombinedTensor
 from scionwood.engine.random import Uniforms
 from scionwood.methods import registry
@@ -81,10 +82,10 @@ def takes_base(name):
     return record.space == "delta" or "base" in record.inputs
 
 
-def merged(name, dtype, **options):
+def merged(name, dtype, device="cpu", **options):
     base, tuned = family(dtype)
     models = tuned[: MODELS.get(name, 3)]
-    return merge(models, base=base if takes_base(name) else None, method=name, options=options, seed=3)
+    return merge(models, base=base if takes_base(name) else None, method=name, options=options, seed=3, device=device)
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +111,43 @@ def test_tiles_give_the_bits_of_the_whole(name, options, dtype, monkeypatch):
         step = 1e-6 if dtype == torch.float32 else torch.finfo(dtype).eps
         torch.testing.assert_close(made[tensor], rounded, rtol=step, atol=1e-6)
         assert dtype == torch.float32 or int((made[tensor] != rounded).sum()) <= 3
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
+def test_what_is_computed_on_an_accelerator_stays_there(name, options, monkeypatch):
+    """By the one of pretence, nothing on the way is of two devices; and the numbers are those of the CPU."""
+    monkeypatch.setattr(combine, "DEVICE_TILE", 128)
+    monkeypatch.setattr(job, "_each", lambda function, items: [function(item) for item in items])  # it is one thread's
+    here = merged(name, torch.bfloat16, **options)
+    with accelerator():
+        there = merged(name, torch.bfloat16, "cuda", **options)
+        found = {tensor: there[tensor] for tensor in SHAPES}
+    for tensor in SHAPES:
+        assert found[tensor].device.type == "cpu"
+        assert torch.equal(found[tensor], here[tensor]), tensor
+
+
+def test_the_accelerator_of_pretence_refuses_what_one_refuses():
+    with accelerator():
+        there = torch.ones(3, device="cuda")
+        assert there.device.type == "cuda"
+        assert torch.equal((there * 2).cpu(), torch.full((3,), 2.0))
+        with pytest.raises(RuntimeError, match="found cuda:0 and cpu"):
+            there + torch.ones(3)
+        with pytest.raises((RuntimeError, TypeError)):
+            there.numpy()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no accelerator")
+def test_an_accelerator_gives_nearly_the_same(monkeypatch):
+    monkeypatch.setattr(combine, "DEVICE_TILE", 128)
+    differ = []
+    for (name, options), case in zip(CASES, IDS, strict=True):
+        here, there = (merged(name, torch.float32, device, **options) for device in ("cpu", "cuda"))
+        for tensor in SHAPES:
+            if not torch.allclose(there[tensor], here[tensor], rtol=1e-4, atol=1e-5):
+                differ.append(f"{case}: {tensor}")
+    assert not differ
 
 
 def drawn(made, count):

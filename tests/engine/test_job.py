@@ -100,12 +100,3 @@ def test_finite_numbers_whose_sum_is_not_are_merged():
     huge = {"w": torch.full((4, 4), 1e38)}
     made = combined({"w": torch.zeros(4, 4)}, [huge, huge], {"density": 0.5}, Job())
     assert torch.equal(made["w"].read(), huge["w"])
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no accelerator")
-def test_an_accelerator_gives_nearly_the_same():
-    base, models = family()
-    here = combined(base, models, {"density": 0.3}, Job())
-    there = combined(base, models, {"density": 0.3}, Job(device="cuda"))
-    for name in base:
-        torch.testing.assert_close(there[name].read(), here[name].read(), rtol=1e-6, atol=1e-7)

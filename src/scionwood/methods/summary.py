@@ -9,6 +9,9 @@ A summary that some options do without says so (``when``), and costs no pass the
 know what was drawn, the base, or the shape of the whole tensor says so too (``needs``), and finds them among the
 earlier summaries, the random numbers stacked.
 
+Summaries lie on the CPU, wherever the inputs lie: what is small is computed there. An array that meets the inputs element
+by element (a number for each column) goes to them, by ``.to(input.device)``.
+
 Some numbers are about the whole model: a threshold that all tensors share, the norm of everything. Such a summary says
 so by its options (``over``). It is made of all tensors that are merged, and each of them gets the same. It may be made
 of earlier summaries of single tensors; how many elements a model-wide rank keeps may depend on model-wide ones alone.

@@ -94,6 +94,9 @@ def nuslerp(
     t = 0.5 if abs(a + b) < 1e-6 else b / (a + b)
     products = _products(pair, (-1,), keepdim=True) if arc == "row" or gram is None else gram
     first, second = _factors(products, t)
-    of_parts = first.ndim > 0
-    result = (pair[0] * first).add_(pair[1] * second) if of_parts else add_up(pair, [float(first), float(second)])
+    if first.ndim:  # of rows or columns
+        device = pair[0].device
+        result = (pair[0] * first.to(device)).add_(pair[1] * second.to(device))
+    else:
+        result = add_up(pair, [float(first), float(second)])
     return result if base is None else result.add_(base)

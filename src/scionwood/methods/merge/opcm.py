@@ -37,7 +37,7 @@ def _summed(deltas: Sequence[Tensor], alpha: float) -> Tensor:
             shares = values.cumsum(0) / values.sum()
             split = int((shares > alpha).int().argmax()) if bool((shares > alpha).any()) else 0
             inner = left.T @ new @ right.T
-            mask = torch.eye(len(values), dtype=torch.float64)
+            mask = torch.eye(len(values), dtype=torch.float64, device=new.device)
             mask[:split, :split] = 1
             new = new - left @ (mask * inner) @ right
         total = total + new

@@ -76,7 +76,7 @@ def reversible(
     count = len(tensors)
     products = _products(tensors, (-1,), keepdim=True) if gram is None else gram
     products = products.reshape(count, count, *([] if products.ndim == 2 else [-1])).movedim((0, 1), (-2, -1))
-    middle = torch.eye(count, dtype=torch.float64) - (1 / count if center else 0.0)
+    middle = torch.eye(count, dtype=torch.float64, device=products.device) - (1 / count if center else 0.0)
     values, vectors = torch.linalg.eigh(middle @ products @ middle)
     basis = vectors.flip(-1)[..., :p]
     if component is not None:
@@ -91,5 +91,5 @@ def reversible(
     form = (-1, 1) if gram is None else (-1,) if weights.ndim == 2 else ()
     result = torch.zeros_like(tensors[0])
     for tensor, weight in zip(tensors, weights.movedim(-1, 0), strict=True):
-        result += tensor * weight.float().reshape(form)
+        result += tensor * weight.float().reshape(form).to(tensor.device)
     return result

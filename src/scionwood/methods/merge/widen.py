@@ -90,6 +90,6 @@ def widen(
         scores = [_scores(_ranks(each), above_average_value_ratio, score_calibration_value) for each in moved]
         weights = (scores[0] + scores[1]) / 2
     result = torch.zeros_like(deltas[0])
-    for delta, weight in zip(deltas, weights.float(), strict=True):
+    for delta, weight in zip(deltas, weights.float().to(result.device), strict=True):
         result += delta * weight
     return result
