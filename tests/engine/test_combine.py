@@ -144,9 +144,11 @@ def test_an_accelerator_gives_nearly_the_same(monkeypatch):
     differ = []
     for (name, options), case in zip(CASES, IDS, strict=True):
         here, there = (merged(name, torch.float32, device, **options) for device in ("cpu", "cuda"))
-        for tensor in SHAPES:
-            if not torch.allclose(there[tensor], here[tensor], rtol=1e-4, atol=1e-5):
-                differ.append(f"{case}: {tensor}")
+        differ += [
+            f"{case}: {tensor}"
+            for tensor in SHAPES
+            if not torch.allclose(there[tensor], here[tensor], rtol=1e-4, atol=1e-5)
+        ]
     assert not differ
 
 
