@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
+from operator import mul
 from typing import Any, NamedTuple
 
 from scionwood.checkpoint import CastTensor, Checkpoint, FileTensor, LazyTensor, MemoryTensor, format_bytes
+from scionwood.checkpoint.collecting import collector_paused
 from scionwood.engine.combine import TILE, CombinedTensor
 from scionwood.errors import RecipeError
 
@@ -125,7 +128,8 @@ class Plan:
             checkpoint: what is to be written.
             steps: the checkpoints of the steps that it is made by, by name; its own as the last.
         """
-        return _Walk(checkpoint, steps or {"output": checkpoint}).plan()
+        with collector_paused():
+            return _Walk(checkpoint, steps or {"output": checkpoint}).plan()
 
     @cached_property
     def nodes(self) -> Mapping[str, Node]:
@@ -200,7 +204,10 @@ class Plan:
 
 
 class _Walk:
-    """One walk over the tensors of a checkpoint, and of what they are made of."""
+    """One walk over the tensors of a checkpoint, and of what they are made of.
+
+    A tensor is known by its place in the order, sources first: what is told of each is a list.
+    """
 
     def __init__(self, checkpoint: Checkpoint, steps: Mapping[str, Checkpoint]) -> None:
         self.checkpoint = checkpoint
@@ -209,17 +216,19 @@ class _Walk:
         # The tensors of all steps, those among them that the output does without.
         tensors = [tensor for each in (checkpoint, *steps.values()) for tensor in each.tensors.values()]
         self.order = list(_sources_first(tensors))
-        self.sources = {id(tensor): tensor.sources for tensor in self.order}
-        self.operations = {id(tensor): _operation(tensor) for tensor in self.order}
+        self.place = {id(tensor): place for place, tensor in enumerate(self.order)}
+        self.sources = [[self.place[id(source)] for source in tensor.sources] for tensor in self.order]
+        self.stored = [isinstance(tensor, _STORED) for tensor in self.order]
+        self.nbytes = [tensor.nbytes for tensor in self.order]
+        self.operations = [_operation(tensor) for tensor in self.order]
         self.names = self._names()
-        self.looks = Counter(id(tensor) for tensor in checkpoint.tensors.values())
-        self.times = self._times()
+        self.times, self.looks = self._times()
 
     def plan(self) -> Plan:
         outputs = self.checkpoint.tensors.values()
         return Plan(
             steps=tuple(self._steps()),
-            bytes_read=sum(tensor.nbytes * self.looks[id(tensor)] for tensor in self.order if _is_stored(tensor)),
+            bytes_read=sum(compress(map(mul, self.nbytes, self.looks), self.stored)),
             bytes_written=sum(tensor.nbytes for tensor in outputs),
             working_bytes=tuple(sorted((tensor.working_bytes for tensor in outputs), reverse=True)),
             tile_bytes=WRITTEN_TILE + self._tile_bytes(),
@@ -229,103 +238,102 @@ class _Walk:
 
     def nodes(self) -> dict[str, Node]:
         looks: Counter[str] = Counter()
-        for tensor in self.order:
-            looks[self.names[id(tensor)]] += self.looks[id(tensor)]
+        for name, count in zip(self.names, self.looks, strict=True):
+            looks[name] += count
         nodes: dict[str, Node] = {}
-        for tensor in self.order:
-            key = id(tensor)
-            name = self.names[key]
+        for place, name in enumerate(self.names):
             if name not in nodes and looks[name]:
-                inputs = tuple(self.names[id(source)] for source in self.sources[key])
-                nodes[name] = Node(name, self.operations[key], tensor.name, tensor.nbytes, inputs, looks[name])
+                inputs = tuple(self.names[source] for source in self.sources[place])
+                tensor = self.order[place].name
+                nodes[name] = Node(name, self.operations[place], tensor, self.nbytes[place], inputs, looks[name])
         return nodes
 
-    def _names(self) -> dict[int, str]:
+    def _names(self) -> list[str]:
         """Name every tensor by the hash of what it is."""
-        names: dict[int, str] = {}
-        for tensor in self.order:
-            text = self._identity(tensor) + "".join([names[id(source)] for source in self.sources[id(tensor)]])
-            names[id(tensor)] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        names: list[str] = []
+        for tensor, operation, sources in zip(self.order, self.operations, self.sources, strict=True):
+            text = f"{operation}\n{tensor.dtype}\n{tensor.shape}\n{self._identity(tensor)}"
+            text += "".join([names[source] for source in sources])
+            names.append(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
         return names
 
     def _identity(self, tensor: LazyTensor) -> str:
-        what = f"{self.operations[id(tensor)]}\n{tensor.dtype}\n{tensor.shape}\n"
         if isinstance(tensor, FileTensor):
-            return f"{what}{self._file(tensor)}\n{tensor.offset}\n"
+            return f"{self._file(tensor)}\n{tensor.offset}\n"
         if isinstance(tensor, CombinedTensor):
-            return f"{what}{tensor.options!r}\n{tensor.seed}\n{tensor.drawn_as}\n"
-        return what if isinstance(tensor, CastTensor) else f"{what}{tensor.name}\n"
+            return f"{tensor.options!r}\n{tensor.seed}\n{tensor.drawn_as}\n"
+        return "" if isinstance(tensor, CastTensor) else f"{tensor.name}\n"
 
     def _file(self, tensor: FileTensor) -> str:
         if id(tensor.file) not in self.files:
-            self.files[id(tensor.file)] = f"{tensor.file.label}\n{tensor.file.fingerprint()}"
+            told = f"{tensor.file.label}\n{tensor.file.fingerprint()}"
+            self.files[id(tensor.file)] = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
         return self.files[id(tensor.file)]
 
-    def _times(self) -> dict[int, int]:
-        """How often every tensor's sources are read: passes but for the last are made once, whoever reads the result."""
-        looks = self.looks
-        times: dict[int, int] = {}
-        for tensor in reversed(self.order):
-            times[id(tensor)] = tensor.passes - 1 + looks[id(tensor)] if looks[id(tensor)] else 0
-            for source in self.sources[id(tensor)]:
-                looks[id(source)] += times[id(tensor)]
-        return times
+    def _times(self) -> tuple[list[int], list[int]]:
+        """How often every tensor's sources are read, and it: passes but for the last are made once, whoever reads the result."""
+        looks, times = [0] * len(self.order), [0] * len(self.order)
+        for tensor in self.checkpoint.tensors.values():
+            looks[self.place[id(tensor)]] += 1
+        for place in reversed(range(len(self.order))):
+            if looks[place] and self.sources[place]:
+                times[place] = self.order[place].passes - 1 + looks[place]
+                for source in self.sources[place]:
+                    looks[source] += times[place]
+        return times, looks
 
     def _steps(self) -> Iterator[StepPlan]:
         # A step that passes on what another has made, under another name perhaps, has not made it itself.
         owners: dict[str, str] = {}
         for step, checkpoint in self.steps.items():
-            for tensor in _sources_first(checkpoint.tensors.values()):
-                owners.setdefault(self.names[id(tensor)], step)
-        own: dict[str, list[LazyTensor]] = {step: [] for step in self.steps}
-        for tensor in self.order:
-            if self.looks[id(tensor)]:
-                own[owners[self.names[id(tensor)]]].append(tensor)
+            tensors = checkpoint.tensors.values()
+            for tensor in _sources_first(tensors) if len(self.steps) > 1 else self.order:
+                owners.setdefault(self.names[self.place[id(tensor)]], step)
+        own: dict[str, list[int]] = {step: [] for step in self.steps}
+        for place, (name, looks) in enumerate(zip(self.names, self.looks, strict=True)):
+            if looks:
+                own[owners[name]].append(place)
         for step, checkpoint in self.steps.items():
             yield self._step(step, checkpoint, own[step], owners)
 
-    def _step(
-        self, step: str, checkpoint: Checkpoint, own: Sequence[LazyTensor], owners: Mapping[str, str]
-    ) -> StepPlan:
+    def _step(self, step: str, checkpoint: Checkpoint, own: Sequence[int], owners: Mapping[str, str]) -> StepPlan:
         written = checkpoint is self.checkpoint
-        inside = {id(tensor) for tensor in own if not _is_stored(tensor)}
+        inside = {place for place in own if not self.stored[place]}
         read, passes = 0, set()
-        for tensor in own:
-            for source in self.sources[id(tensor)]:
-                if id(source) not in inside:
-                    times = self.times[id(tensor)]
-                    passes.add(times)
-                    read += source.nbytes * times if _is_stored(source) else 0
-        if written:  # what is only copied has no other reader
-            copied = [tensor for tensor in checkpoint.tensors.values() if _is_stored(tensor)]
-            read += sum(tensor.nbytes for tensor in copied)
-            passes |= {1} if copied else set()
+        for place in own:
+            for source in self.sources[place]:
+                if source not in inside:
+                    passes.add(self.times[place])
+                    read += self.nbytes[source] * self.times[place] if self.stored[source] else 0
+        outputs = [self.place[id(tensor)] for tensor in checkpoint.tensors.values()]
+        copied = [place for place in outputs if self.stored[place]]
+        if written and copied:  # what is only copied has no other reader
+            read += sum(self.nbytes[place] for place in copied)
+            passes.add(1)
+        made = (
+            "copied" if self.stored[place] or owners[self.names[place]] != step else self.operations[place]
+            for place in outputs
+        )
         return StepPlan(
             name=step,
-            operations=dict(
-                Counter(
-                    "copied" if _is_stored(tensor) or owners[self.names[id(tensor)]] != step else _operation(tensor)
-                    for tensor in checkpoint.tensors.values()
-                )
-            ),
-            tensors=len(checkpoint.tensors),
+            operations=dict(Counter(made)),
+            tensors=len(outputs),
             bytes_read=read,
             bytes_made=checkpoint.nbytes,
             written=written,
             passes=(min(passes, default=0), max(passes, default=0)),
-            whole=tuple(_whole(own)),
+            whole=tuple(_whole([self.order[place] for place in own if not self.stored[place]])),
         )
 
     def _tile_bytes(self) -> int:
         """What a thread holds of the tensor that needs most, whatever is held whole apart."""
-        held: dict[int, int] = {}
-        for tensor in self.order:
-            sources = self.sources[id(tensor)]
-            mine = 0
+        held: list[int] = []
+        for tensor, sources in zip(self.order, self.sources, strict=True):
+            below = max([held[source] for source in sources], default=0)
             if isinstance(tensor, CombinedTensor):
-                mine = min(TILE, tensor.num_elements) * 4 * (len(sources) + 3)
-            held[id(tensor)] = mine + max([held[id(source)] for source in sources], default=0)
-        return max(held.values(), default=0)
+                below += min(TILE, tensor.num_elements) * 4 * (len(sources) + 3)
+            held.append(below)
+        return max(held, default=0)
 
     def _digest(self) -> str:
         lineage = self.checkpoint.lineage
@@ -333,10 +341,8 @@ class _Walk:
             "recipe": None if lineage is None else [lineage.recipe, lineage.seed],
             "config": self.checkpoint.config,
             "ties": self.checkpoint.ties,
-            "tensors": [
-                [name, list(tensor.shape), str(tensor.dtype), self.names[id(tensor)]]
-                for name, tensor in self.checkpoint.tensors.items()
-            ],
+            # The name of a tensor by its hash tells shape and dtype, too.
+            "tensors": [[name, self.names[self.place[id(tensor)]]] for name, tensor in self.checkpoint.tensors.items()],
         }
         text = json.dumps(content, sort_keys=True, default=str)
         return f"plan-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
