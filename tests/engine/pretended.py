@@ -1,14 +1,12 @@
 """An accelerator of pretence: tensors that say they are elsewhere, and refuse what an accelerator refuses.
 
 Its numbers lie in ordinary memory and are computed there. What it does not do is what goes wrong on a real one: an operation
-on tensors of two devices (numbers of no dimension may come along), a NumPy array of a tensor that is elsewhere, and a pointer
-to its memory. So what a merge does on a device runs on a machine without one, to the bit as on the CPU.
+on tensors of two devices (numbers of no dimension may come along), and a NumPy array of a tensor that is elsewhere.
+So what a merge does on a device runs on a machine without one, to the bit as on the CPU.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -54,8 +52,8 @@ class Elsewhere(Tensor):
         return _run(function, args, kwargs or {})
 
 
-class _Mode(TorchFunctionMode):
-    """Sees what makes a tensor there or moves one there, before torch looks for the device."""
+class Accelerator(TorchFunctionMode):
+    """Lends this thread an accelerator, ``cuda``: sees what makes a tensor there or moves one there, before torch looks for it."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -79,15 +77,9 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{name}: expected all tensors to be on the same device, but found {DEVICE} and cpu")
     held_args, held_kwargs = tree_map_only(Elsewhere, lambda tensor: tensor.held, (args, kwargs))
     result = function(*held_args, **held_kwargs)
-    if name in MOVES and not (there and kwargs.get("device") is None and isinstance(args[0], Elsewhere)):
+    stays = isinstance(args[0], Elsewhere) and kwargs.get("device") is None
+    if name in MOVES and not stays:
         return result  # to the CPU, whose tensor may be the one given
     # What was changed in place is returned as it was given.
     given = {id(tensor.held): tensor for tensor in there}
     return tree_map_only(Tensor, lambda tensor: given[id(tensor)] if id(tensor) in given else Elsewhere(tensor), result)
-
-
-@contextlib.contextmanager
-def accelerator() -> Iterator[None]:
-    """Lend this thread an accelerator, under the name ``cuda``."""
-    with _Mode():
-        yield

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 import torch
-from tests.engine.pretended import accelerator
+from tests.engine.pretended import Accelerator
 
 from scionwood.checkpoint import cast, write
 from scionwood.checkpoint import open as open_checkpoint
@@ -119,7 +119,7 @@ def test_what_is_computed_on_an_accelerator_stays_there(name, options, monkeypat
     monkeypatch.setattr(combine, "DEVICE_TILE", 128)
     monkeypatch.setattr(job, "_each", lambda function, items: [function(item) for item in items])  # it is one thread's
     here = merged(name, torch.bfloat16, **options)
-    with accelerator():
+    with Accelerator():
         there = merged(name, torch.bfloat16, "cuda", **options)
         found = {tensor: there[tensor] for tensor in SHAPES}
     for tensor in SHAPES:
@@ -128,7 +128,7 @@ def test_what_is_computed_on_an_accelerator_stays_there(name, options, monkeypat
 
 
 def test_the_accelerator_of_pretence_refuses_what_one_refuses():
-    with accelerator():
+    with Accelerator():
         there = torch.ones(3, device="cuda")
         assert there.device.type == "cuda"
         assert torch.equal((there * 2).cpu(), torch.full((3,), 2.0))

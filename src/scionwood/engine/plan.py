@@ -371,14 +371,10 @@ def _operation(tensor: LazyTensor) -> str:
     if isinstance(tensor, CombinedTensor):
         return tensor.record.name
     if isinstance(tensor, CastTensor):
-        return "cast" if _is_stored(tensor.tensor) else _operation(tensor.tensor)
+        return "cast" if isinstance(tensor.tensor, _STORED) else _operation(tensor.tensor)
     if isinstance(tensor, _STORED):
         return "stored"
     return "selected" if tensor.sources else "fresh"
-
-
-def _is_stored(tensor: LazyTensor) -> bool:
-    return isinstance(tensor, _STORED)
 
 
 def _whole(tensors: Sequence[LazyTensor]) -> Iterator[Whole]:
