@@ -213,6 +213,20 @@ def test_a_run_that_finished_nothing_leaves_nothing(inputs: list[Path], tmp_path
     assert os.listdir(tmp_path) == ["inputs"]
 
 
+@pytest.mark.parametrize("name", ["out", "out.safetensors"])
+def test_a_run_killed_before_it_had_tidied_up_was_finished(
+    inputs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its journal is left where its output no longer is: nothing to go on with, to warn of, or to hold a change against."""
+    out = tmp_path / name
+    with monkeypatch.context() as patch:
+        patch.setattr("scionwood.checkpoint.staging.Part.remove", lambda part: None)
+        write(merged(inputs), out)
+    assert sorted(os.listdir(out.with_name(f".{name}.part"))) == ["journal", "writer"]
+    os.utime(inputs[0])
+    assert finish(inputs, out, overwrite=True)[0] == 0
+
+
 def test_a_folder_that_no_run_has_left_is_not_touched(inputs: list[Path], tmp_path: Path) -> None:
     part = tmp_path / ".out.part"
     part.mkdir()

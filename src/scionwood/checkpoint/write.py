@@ -123,11 +123,12 @@ def write(
 
 def _journal(part: Part, plan: str, inputs: Inputs, files: Mapping[Path, Shard], *, restart: bool) -> Journal | None:
     """Return the journal of the run to go on with, or of one that begins; None if it could not be gone on with later."""
-    found = None if restart else Journal.read(part.journal)
+    unfinished = part.output.exists() and not restart  # a run killed after the renaming has left its journal alone
+    found = Journal.read(part.journal) if unfinished else None
     fingerprints = {str(path): text for path, text in inputs.fingerprints().items()}
     unfit = None
     if found is None:
-        if not restart and part.journal.exists() and part.output.exists():
+        if unfinished and part.journal.exists():
             unfit = "its journal is damaged"
     elif found.done and not (inputs.repeatable and found.plan == plan):
         unfit = "it had another recipe, other options, other files or other versions"
