@@ -326,7 +326,7 @@ SLOW = """
 
     def function(start, stop):
         print("writing", flush=True)
-        time.sleep(60 if "stop" not in sys.argv else 0.2)
+        time.sleep(600 if "stop" not in sys.argv else 0.2)
         return torch.ones(stop - start, 1 << 19)
 
     write(Checkpoint({"x": ComputedTensor("x", (1000, 1 << 19), torch.float32, function)}), sys.argv[1], workers=1)
@@ -366,8 +366,8 @@ def test_an_interrupted_process_leaves_nothing_at_all(tmp_path: Path) -> None:
     process = start_slow(tmp_path / "out", "stop")
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) != 0
+    assert process.wait(timeout=100) != 0
     assert process.stdout is not None
     process.stdout.close()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 100
     assert list(tmp_path.iterdir()) == []

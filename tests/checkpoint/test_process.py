@@ -144,14 +144,14 @@ def test_one_that_works_long_ends_with_an_error_of_another(tmp_path):
             flag.touch(exist_ok=False)  # both may come at once
         except FileExistsError:
             raise MethodError("wrong") from None
-        time.sleep(60)
+        time.sleep(600)
         return numbers(start, stop)
 
     flag = tmp_path / "flag"
     began = time.monotonic()
     with pytest.raises(MethodError, match="wrong"):
         write(checkpoint(slow_or_wrong), tmp_path / "out", workers=2)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
 
 
 def test_what_is_confined_is_read_here(tmp_path):
@@ -178,7 +178,7 @@ from scionwood.checkpoint import Checkpoint, ComputedTensor, stream, write
 stream.PROCESS_BYTES = stream.SMALL_BYTES = 0
 def slow(start, stop):
     os.write(1, b"%d\\n" % os.getpid())  # in one piece, whatever Python's streams do
-    time.sleep(60)
+    time.sleep(600)
 tensors = {{name: ComputedTensor(name, (64, 32), torch.float32, slow) for name in "ab"}}
 write(Checkpoint(tensors, source="computed"), {str(tmp_path / "out")!r}, workers=2)
 """
@@ -186,7 +186,7 @@ write(Checkpoint(tensors, source="computed"), {str(tmp_path / "out")!r}, workers
         assert parent.stdout is not None
         children = [int(parent.stdout.readline()) for _ in range(2)]
         parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while any(_alive(number) for number in children) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(_alive(number) for number in children)

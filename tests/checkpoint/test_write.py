@@ -276,7 +276,7 @@ def test_a_write_leaves_torch_with_the_threads_it_had(tmp_path: Path) -> None:
 
 
 def test_several_workers_read_at_once(tmp_path: Path) -> None:
-    meeting = threading.Barrier(3, timeout=20)
+    meeting = threading.Barrier(3, timeout=300)
 
     def function(start: int, stop: int) -> torch.Tensor:
         meeting.wait()

@@ -1,16 +1,16 @@
 """A merge that takes its time, run in processes that may be killed at any moment."""
 
-import contextlib
 import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 
 import torch
 
 from scionwood.checkpoint import Checkpoint, ComputedTensor, LazyTensor, Lineage, journal, open, sink, stream, write
+from scionwood.checkpoint.staging import part_of
 
 TENSORS = 40
 SHARD_BYTES = 3_000
@@ -49,38 +49,45 @@ def merged(
 
 
 class Running:
-    """A run in a process of its own, forked from one that has torch already."""
+    """A run in a process of its own, forked from one that has torch already.
 
-    def __init__(self, inputs: list[Path], out: Path, *, forks: bool, direct: bool = False) -> None:
+    Args:
+        inputs: the models.
+        out: where it writes.
+        forks: with processes instead of threads.
+        direct: past the cache.
+        seconds: how long a tensor takes at least.
+    """
+
+    def __init__(
+        self, inputs: list[Path], out: Path, *, forks: bool, direct: bool = False, seconds: float = 0.004
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.faults.slow"])
-        self.tensors, sender = context.Pipe(duplex=False)
-        self.process = context.Process(target=_run, args=(inputs, out, sender, forks, direct))
+        self.journal = part_of(out) / "journal"
+        self.begins = context.Event()
+        self.process = context.Process(target=_run, args=(inputs, out, self.begins, forks, direct, seconds))
         self.process.start()
-        sender.close()
 
     def kill(self, *, after: int, seconds: float) -> None:
-        """Kill it when so many tensors are written, or as many seconds later; or let it end before."""
-        with contextlib.suppress(EOFError):
-            while self.tensors.recv() < after:
-                pass
+        """Kill it some time after it has begun and so many tensors are finished by its journal; or let it end before."""
+        self.begins.wait()
+        while self.process.is_alive() and after > self._finished():
+            self.process.join(0.001)
         self.process.join(seconds)
         self.process.kill()
         self.process.join()
-        self.tensors.close()
         assert self.process.exitcode in (0, -signal.SIGKILL)
 
+    def _finished(self) -> int:
+        found = journal.Journal.read(self.journal)
+        return len(found.done) if found else 0
 
-def _run(inputs: list[Path], out: Path, pipe: Connection, forks: bool, direct: bool) -> None:
+
+def _run(inputs: list[Path], out: Path, begins: EventType, forks: bool, direct: bool, seconds: float) -> None:
     journal.SECONDS_BETWEEN_COMMITS = 0.01
     stream.TILE_BYTES, stream.SMALL_BYTES = 4 << 10, 1 << 10
     stream.PROCESS_BYTES = 0 if forks else stream.PROCESS_BYTES
     sink.DIRECT_BYTES = 0 if direct else sink.DIRECT_BYTES
-    pipe.send(0)
-    write(
-        merged(inputs, seconds=0.004),
-        out,
-        shard_size=SHARD_BYTES,
-        workers=2,
-        progress=lambda state: pipe.send(state.tensors_done),
-    )
+    begins.set()
+    write(merged(inputs, seconds=seconds), out, shard_size=SHARD_BYTES, workers=2)

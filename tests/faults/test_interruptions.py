@@ -41,7 +41,7 @@ def start(models: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 def test_a_run_that_is_stopped_says_what_it_keeps(
     start: Start, models: Path, tmp_path: Path, number: int, code: int, word: str
 ) -> None:
-    run = start(pause=60)
+    run = start(pause=600)
     part = tmp_path / ".student.part"
     assert os.listdir(tmp_path) == [part.name]
     assert run.process.pid is not None
@@ -62,7 +62,7 @@ def test_a_run_that_is_stopped_says_what_it_keeps(
 
 
 def test_a_run_that_is_killed_does_not_confuse_the_next_one(start: Start, models: Path, tmp_path: Path) -> None:
-    run = start(pause=60)
+    run = start(pause=600)
     run.process.kill()
     assert run.outcome().code == -signal.SIGKILL
     assert os.listdir(tmp_path) == [".student.part"]
