@@ -8,15 +8,16 @@ import pytest
 import torch
 
 import scionwood
-from scionwood.demos import digits, initialising
-from scionwood.demos.initialising import DEPTH, RACES, begin, measure, pieces, run, table, text, train
+from scionwood.demos import digits, initialising, starts
+from scionwood.demos.initialising import begin, measure, pieces, run, table, train
+from scionwood.demos.starts import DEPTH, RACES, text
 
 
 def test_nets_are_as_deep_as_they_say():
-    plain = initialising.plain(0)
+    plain = starts.plain(0)
     assert sum(isinstance(part, torch.nn.Linear) for part in plain) == DEPTH
-    residual = initialising.residual(0)
-    assert sum(isinstance(part, initialising.Block) for part in residual) == DEPTH
+    residual = starts.residual(0)
+    assert sum(isinstance(part, starts.Block) for part in residual) == DEPTH
     with torch.no_grad():
         x = torch.randn(3, 64)
         block = residual[2]
@@ -28,18 +29,18 @@ def test_pieces_are_of_the_text_and_the_test_is_not_in_the_training():
     letters, parts = text()
     rows = pieces(parts["train"], 5, torch.Generator().manual_seed(0))
     whole = "".join(letters[number] for number in parts["train"].tolist())
-    assert rows.shape == (5, initialising.LETTERS + 1)
+    assert rows.shape == (5, starts.LETTERS + 1)
     assert all("".join(letters[number] for number in row) in whole for row in rows.tolist())
     held_out = "".join(letters[number] for number in parts["test"].tolist()).split("\n")
     assert not set(held_out) & set(whole.split("\n"))
 
 
 def test_a_net_that_went_to_infinity_counts_as_nothing():
-    net = initialising.residual(0)
+    net = starts.residual(0)
     with torch.no_grad():
         net[0].weight.fill_(math.inf)
     assert measure(RACES["residual"], net, "test") == 0
-    assert 0 <= measure(RACES["residual"], initialising.residual(0), "test") <= 100
+    assert 0 <= measure(RACES["residual"], starts.residual(0), "test") <= 100
 
 
 def test_the_demo_writes_its_files_and_its_tables(tmp_path, monkeypatch, capsys):

@@ -17,6 +17,7 @@ are read row by row when asked; verbs make new checkpoints of `ComputedTensor`s,
 ``digest``         which weights these are
 ``lineage``        where they came from; ``parent`` makes the link
 ``ledger``         what was done to every tensor
+``workers``        how many of them work at once
 =================  ====================================================================================================
 
 It may import torch, safetensors, yaml and, inside functions, huggingface_hub; never transformers.

@@ -21,6 +21,7 @@ from scionwood.checkpoint.parent import parent_of, told
 from scionwood.checkpoint.plan import Shard, parse_size, plan_shards, shard_index
 from scionwood.checkpoint.staging import Part, check_free_space, check_output, output_errors, remove, staged, sync
 from scionwood.checkpoint.stream import Progress, stream_shards
+from scionwood.checkpoint.workers import default_workers
 from scionwood.errors import OutputError, SourceError
 
 __all__ = ["write"]
@@ -85,7 +86,7 @@ def write(
     """
     checkpoint = open(checkpoint)
     path = expanded(path)
-    workers = _default_workers() if workers is None else workers
+    workers = default_workers() if workers is None else workers
     if workers < 1:
         raise OutputError(f"{workers} workers cannot write; there must be one at least.")
     single = path.suffix == ".safetensors"
@@ -180,11 +181,6 @@ def _budget(shards: Sequence[Shard], memory: int | str | None) -> int:
             hint=f"Allow {need:,} bytes or more (memory, --memory), or leave the limit out.",
         )
     return budget
-
-
-def _default_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
 
 
 def _inputs(checkpoint: Checkpoint) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from scionwood.checkpoint.workers import default_workers
 from scionwood.engine.counting import Counter
 from scionwood.errors import MethodError, SourceError
 from scionwood.methods.summary import Sum, Summary
@@ -209,6 +209,5 @@ def _each(function: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
         with torch.no_grad():
             return function(item)
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(8, cores)) as pool:
+    with ThreadPoolExecutor(default_workers()) as pool:
         return list(pool.map(run, items))

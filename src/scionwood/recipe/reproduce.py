@@ -1,7 +1,6 @@
 """Reproducing: an output made again from its own lineage, and compared with what is there."""
 
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from scionwood.checkpoint import Checkpoint, LazyTensor, Lineage, Parent, Progre
 from scionwood.checkpoint import lineage as lineage_of
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.lineage import file_digest
+from scionwood.checkpoint.workers import default_workers
 from scionwood.engine.combine import elements
 from scionwood.errors import SourceError
 from scionwood.recipe.read import parse_recipe
@@ -203,8 +203,7 @@ def compare(
                 progress(state)
         return found
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers or min(8, cores)) as pool:
+    with ThreadPoolExecutor(workers or default_workers()) as pool:
         found = [each for each in pool.map(examine, names) if each is not None]
     return Comparison(len(names), tuple(found))
 
