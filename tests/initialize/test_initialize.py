@@ -153,6 +153,44 @@ def test_a_fused_projection_counts_as_the_weights_that_it_fuses(family, weights)
     assert standard_deviation(query) == pytest.approx((2 / (query.fan_in + query.fan_out)) ** 0.5 * factor)
 
 
+@pytest.mark.parametrize(
+    ("family", "name", "weights", "woven"),
+    [
+        ("Phi-3", "model.layers.0.mlp.gate_up_proj", 3, False),
+        ("Mixtral", "model.layers.0.mlp.experts.gate_up_proj", 4, False),  # the router is one of them
+        ("GPT-OSS", "model.layers.0.mlp.experts.gate_up_proj", 4, True),  # as (in, out)
+    ],
+)
+def test_gate_and_up_side_by_side_are_two_weights(family, name, weights, woven):
+    halves = [place for place in places(family) if place.tensor.startswith(name) and place.site.is_weight]
+    told = [place.site.name.rpartition("[")[2] for place in halves]
+    assert told[:2] == ["1 of 2]", "2 of 2]"]
+    first, second = halves[0].rows.tolist(), halves[1].rows.tolist()
+    width = len(first)
+    assert first == (list(range(0, 2 * width, 2)) if woven else list(range(width)))
+    assert sorted(first + second) == list(range(2 * width))
+    for place in halves:
+        site = place.site
+        assert (site.fan_out, site.branch.weights, site.branch.last) == (width, weights, False)
+        factor = site.branch.count ** (-1 / (2 * weights - 2))
+        assert standard_deviation(site) == pytest.approx((2 / (site.fan_in + width)) ** 0.5 * factor)
+    net = model(family).rebuild()
+    initialize(net, method="pseudo_iid", options={"ensemble": "orthogonal", "sigma_w": 1.0})
+    stored = net.state_dict()[halves[0].tensor]
+    for place in halves:
+        part = place.read(stored)
+        part = part if part.shape[0] >= part.shape[1] else part.T
+        gram = part.T @ part
+        assert torch.allclose(gram, gram[0, 0] * torch.eye(len(gram)), atol=1e-5)
+
+
+def test_a_bias_that_a_router_has_chosen_is_no_stream():
+    """GPT-OSS adds to what its experts give a row of a table: both are computed from the router's choice, and not by a sum."""
+    found = flow(model("GPT-OSS"))
+    assert len(found.residuals) == 4
+    assert [use.branch.last for use in found.uses if use.tensor.endswith("experts.gate_up_proj")] == [False, False]
+
+
 def test_the_row_of_padding_is_zero():
     made = initialize(LISTED["Llama"], method="layer_index")["model.embed_tokens.weight"]
     assert not made[0].any()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 
-from torch import fx
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.flow.records import Branch, Residual
 from scionwood.anatomy.nodes import shape_of, uncast
@@ -25,17 +27,20 @@ class Ancestry:
         self.weights: list[fx.Node] = []
         self.values = 0
         self._before: dict[fx.Node, int] = {}
+        self._carried: dict[fx.Node, int] = {}  # the same, but that whole numbers carry nothing of what chose them
 
     def add(self, node: fx.Node) -> None:
         """Note what a node is computed from."""
-        mask = 1 << self.number[node]
-        for given in node.all_input_nodes:
-            mask |= self._before[given]
-        self._before[node] = mask
+        own = 1 << self.number[node]
+        given = node.all_input_nodes
+        self._before[node] = functools.reduce(operator.or_, map(self._before.__getitem__, given), own)
+        carrying = given if _is_floating(node) else ()
+        self._carried[node] = functools.reduce(operator.or_, map(self._carried.__getitem__, carrying), own)
 
     def add_value(self, node: fx.Node) -> None:
-        """Note that a node is an activation: no constant, and no function of parameters alone."""
-        self.values |= 1 << self.number[node]
+        """Note that a node is an activation: no constant, no index, and no function of parameters alone."""
+        if _is_floating(node):
+            self.values |= 1 << self.number[node]
 
     def is_before(self, early: fx.Node, late: fx.Node) -> bool:
         """Whether one value is computed from another, or is it."""
@@ -55,7 +60,7 @@ class Ancestry:
             return None
         for stream, branch in ((left, right), (right, left)):
             start = uncast(stream)
-            if self.is_before(start, branch) and self.weights_between(start, branch):
+            if self._carried[branch] >> self.number[start] & 1 and self.weights_between(start, branch):
                 return Residual(node, stream, branch, start, block, projected=False)
         shared = self._shared(left, right)
         if shared is None or shape_of(shared) == shape_of(node):
@@ -68,8 +73,8 @@ class Ancestry:
         return Residual(node, stream, branch, shared, block, projected=True)
 
     def _shared(self, left: fx.Node, right: fx.Node) -> fx.Node | None:
-        """The last activation that both are computed from."""
-        common = self._before[left] & self._before[right] & self.values
+        """The last activation that both are computed from, other than by what it chose."""
+        common = self._carried[left] & self._carried[right] & self.values
         return self.nodes[common.bit_length() - 1] if common else None
 
     def final(self) -> set[fx.Node]:
@@ -94,3 +99,9 @@ class Ancestry:
                 if node not in found or found[node][0] > len(inside):
                     found[node] = (len(inside), own)
         return {node: own for node, (_, own) in found.items()}
+
+
+def _is_floating(node: fx.Node) -> bool:
+    """Whether any of a node's values is a tensor of floating or complex numbers."""
+    values = pytree.tree_leaves(node.meta.get("val"))
+    return any(isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()) for value in values)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from scionwood.anatomy import Anatomy, Model
+from scionwood.anatomy import Anatomy, Axis, Model
 from scionwood.anatomy.flow import Flow, Projection, Use
 from scionwood.methods.initialize.site import Attention, Branch, Site
 
@@ -76,8 +77,9 @@ def places_of(model: Model, anatomy: Anatomy, flow: Flow) -> tuple[Place, ...]:
     beside: Counter[int] = Counter()  # parts of fused projections in a branch beyond the first: as many weights more
     for use in flow.uses:
         here = list(_places(use, state[use.tensor], weights.get(use.node), anatomy))
-        if use.branch is not None and use.kind == "linear" and not use.stacked:
-            beside[use.branch.number] += len(here) - 1
+        if use.branch is not None and use.kind == "linear":
+            experts = len({place.expert for place in here})
+            beside[use.branch.number] += len(here) // experts - 1
         found += here
     return tuple(
         dataclasses.replace(place, site=dataclasses.replace(place.site, order=order, branch=_counted(place, beside)))
@@ -109,17 +111,23 @@ def _places(use: Use, tensor: Tensor, weight: Use | None, anatomy: Anatomy) -> I
         axes = (axes[1], axes[0], *axes[2:]) if axes else axes
     for expert in experts:
         name = use.tensor if expert is None else f"{use.tensor}[{expert}]"
-        for part, role, rows in _parts(use, shape[0]):
+        outputs = [anatomy.axes[axis] for axis in axes[0]] if axes else []
+        for part, role, rows in _parts(use, shape[0], outputs):
             own = shape if rows is None else (len(rows), *shape[1:])
             told = name if part is None else f"{name}[{part}]"
             yield Place(_site(use, told, own, axes, role), use.tensor, use.transposed, expert, rows)
 
 
-def _parts(use: Use, outputs: int) -> Iterator[tuple[str | None, Projection | None, Tensor | None]]:
+def _parts(
+    use: Use, outputs: int, axes: Sequence[Axis]
+) -> Iterator[tuple[str | None, Projection | None, Tensor | None]]:
     """The parts of a fused projection; what no attention takes is a part too."""
     roles = use.projections
     if not roles:
-        yield None, None, None
+        for number, rows in enumerate(found := list(_equal_parts(use, outputs, axes)), start=1):
+            yield f"{number} of {len(found)}", None, rows
+        if not found:
+            yield None, None, None
         return
     if len(roles) == 1 and (roles[0].role == "output" or len(roles[0].rows) == outputs):
         yield None, roles[0], None
@@ -137,6 +145,13 @@ def _parts(use: Use, outputs: int) -> Iterator[tuple[str | None, Projection | No
         yield role.role, role, role.rows
     if not bool(taken.all()):
         yield "rest", None, torch.nonzero(~taken).flatten()
+
+
+def _equal_parts(use: Use, outputs: int, axes: Sequence[Axis]) -> Iterator[Tensor]:
+    """The rows of each of several maps side by side, as gate and up are, or woven; none where it is one map."""
+    kinds, sizes = [axis.kind for axis in axes], [axis.size for axis in axes]
+    if use.kind == "linear" and len(axes) > 1 and kinds.count("part") == 1 and math.prod(sizes) == outputs:
+        yield from torch.arange(outputs).view(sizes).movedim(kinds.index("part"), 0).flatten(1)
 
 
 def _site(
