@@ -137,6 +137,22 @@ def test_every_method_serves_every_table(llama, kept, texts):
         assert ledger["lm_head.weight"].detail.startswith("rows: ")
 
 
+def test_hyperofa_serves_a_bias_of_zeros(kept, texts, tmp_path):
+    """A fresh BERT's over its tokens, of which no network can learn anything."""
+    folder = model_of("Bert", tmp_path / "m", kept(word_piece, PROSE, 600), 600)
+    made = vocabulary(
+        folder,
+        tokenizer=kept(word_piece, CODE, 500),
+        method="hyperofa",
+        text=[texts / "code.txt"],
+        options=QUICK["hyperofa"],
+    )
+    assert torch.equal(made["cls.predictions.bias"], torch.zeros(500))
+    details = {entry.name: entry.detail for entry in made.ledger.of("reworded")}
+    assert " mixed" in details["cls.predictions.bias"]
+    assert " made" in details["bert.embeddings.word_embeddings.weight"]
+
+
 def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kept):
     source, target = read_tokens(llama), read_tokens(kept(byte_level, CODE, 700))
     made, before = vocabulary(llama, tokenizer=kept(byte_level, CODE, 700)), scionwood.open(llama)

@@ -6,6 +6,7 @@ from tests.methods.vocabulary.made import seeded, statuses, table_of
 
 from scionwood.errors import MethodError
 from scionwood.methods.vocabulary.hyperofa import hyperofa
+from scionwood.methods.vocabulary.ofa import mean_of_words, ofa
 from scionwood.methods.vocabulary.set_network import BiLSTM, SetFormer, predict, set_loss, train_network
 
 SMALL = {"layers": 2, "heads": 4, "widening": 4, "dropout": 0.0}
@@ -133,6 +134,24 @@ def test_it_stops_after_so_many_steps_and_says_so():
     shorter = hyperofa(table, *rest, seeded(), **learn | {"epochs": 2}, steps=20)
     assert torch.equal(shorter.apply(table), hyperofa(table, *rest, seeded(), **learn, steps=20).apply(table))
     assert not torch.equal(whole.apply(table), some.apply(table))
+
+
+@pytest.mark.parametrize(("dim", "value"), [(1, None), (1, 0.0), (12, 0.0), (12, 0.7)])
+def test_nothing_is_learned_of_a_bias_or_of_rows_all_alike(dim, value):
+    """They are mixed as OFA mixes, which of rows all alike is the row."""
+    table, overlap, source_words, target_words, vectors = vocabulary()
+    table = table[:, :dim] if value is None else torch.full((300, dim), value)
+    result = hyperofa(table, overlap, source_words, target_words, vectors, seeded(), hidden=8, epochs=1)
+    assert statuses(result) == {"copied": 10, "mixed": 29, "drawn": 1}
+    means = (mean_of_words(words, vectors) for words in (source_words, target_words))
+    assert torch.equal(table_of(result, table), table_of(ofa(table, overlap, *means, seeded()), table))
+    if value is not None:
+        torch.testing.assert_close(table_of(result, table), torch.full((40, dim), value))
+
+
+def test_a_batch_of_zeros_has_a_loss():
+    """Tokens that were never trained may have rows of zeros, and meet in one batch."""
+    assert bool(set_loss(torch.randn(4, 5, generator=seeded()), torch.zeros(4, 5)).isfinite())
 
 
 def test_what_cannot_be_is_told():

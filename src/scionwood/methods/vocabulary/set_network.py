@@ -83,7 +83,8 @@ def set_loss(predictions: Tensor, targets: Tensor, *, contrast: float = 0.1, tem
     """
     cosines = functional.normalize(predictions, dim=-1) @ functional.normalize(targets, dim=-1).T
     told_apart = functional.cross_entropy(cosines / temperature, torch.arange(len(targets)))
-    distance = (predictions - targets).abs().mean() / targets.abs().mean()
+    size = targets.abs().mean()
+    distance = (predictions - targets).abs().mean() / size.where(size > 0, 1.0)  # rows of zeros have no size to go by
     return contrast * told_apart + (1 - contrast) * distance
 
 
