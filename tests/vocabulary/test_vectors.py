@@ -9,12 +9,12 @@ import torch
 from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of
 from tests.vocabulary.made import fasttext_model
 
-from scionwood.errors import SourceError
+from scionwood.errors import MethodError, SourceError
 from scionwood.methods.record import Record
 from scionwood.methods.vocabulary.ofa import ofa
 from scionwood.methods.vocabulary.wechsel import wechsel
 from scionwood.verbs.vocabulary.vectors import Ngrams, read_vectors
-from scionwood.verbs.vocabulary.vocabulary import setting_of
+from scionwood.verbs.vocabulary.vocabulary import setting_of, vocabulary
 
 WORDS = ["the", "größe", "日本", "</s>"]
 ROWS = np.random.default_rng(0).standard_normal((4, 3)).astype("<f4")
@@ -153,3 +153,44 @@ def test_tokens_have_vectors_of_their_own_text_where_ngrams_are_known(kept, tmp_
         torch.testing.assert_close(made[the], slow_vector("the"))
         assert not bool(by_words.target_vectors(Record.of(method))[unknown].any())
         assert not bool(made[sorted(tokens.special_ids)].any())
+
+
+def vectors_of(file, words, *, dim=8, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((len(words), dim)).tolist()
+    file.write_text("\n".join(f"{word} {' '.join(map(str, row))}" for word, row in zip(words, rows)) + "\n")
+    return file
+
+
+PAIR = ["the", "return", "of", "value", "name", "class", "None", "self"]
+
+
+@pytest.fixture
+def made_with(kept, tmp_path):
+    """The embedding by a method, with files of vectors."""
+    folder = model_of("Llama", tmp_path / "m", kept(byte_level, PROSE, 600), 600)
+
+    def make(method, *files, **options):
+        new = kept(byte_level, CODE, 700)
+        return vocabulary(folder, tokenizer=new, method=method, vectors=files, options=options)[
+            "model.embed_tokens.weight"
+        ]
+
+    return make
+
+
+def test_hyperofa_reads_the_targets_words_in_the_second_file(made_with, tmp_path):
+    first, second, other = (vectors_of(tmp_path / f"{n}", PAIR, seed=n) for n in range(3))
+    learn = {"hidden": 8, "epochs": 1}
+    alone, twice, apart, elsewhere = (
+        made_with("hyperofa", *files, **learn) for files in ([first], [first, first], [first, second], [first, other])
+    )
+    assert torch.equal(alone, twice)
+    assert not torch.equal(alone, apart)
+    assert not torch.equal(apart, elsewhere)
+
+
+@pytest.mark.parametrize("method", ["wechsel", "ofa", "hyperofa"])
+def test_two_files_of_other_widths_are_refused(made_with, tmp_path, method):
+    wide, narrow = vectors_of(tmp_path / "wide", PAIR), vectors_of(tmp_path / "narrow", PAIR, dim=3)
+    with pytest.raises(MethodError, match="The source's vectors have 8 dimensions, the target's 3"):
+        made_with(method, wide, narrow)

@@ -62,5 +62,9 @@ def test_what_cannot_be_is_told():
     table, overlap, source, target = case()
     with pytest.raises(MethodError, match="The source's vectors have 12 dimensions, the target's 5"):
         wechsel(table, overlap, source, target[:, :5], seeded())
+    with pytest.raises(
+        MethodError, match="The source's vectors have 12 dimensions, the target's 5"
+    ):  # before R is made
+        wechsel(table, overlap, source, target[:, :5], seeded(), None, (source, source[:, :5]))
     with pytest.raises(MethodError, match="No source token has a vector"):
         wechsel(table, overlap, source * 0, target, seeded())

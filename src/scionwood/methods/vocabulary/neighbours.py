@@ -11,7 +11,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["cosine_blocks", "has_vector", "nearest_rows", "rotation", "softmax_weights", "sparsemax", "unit_rows"]
+from scionwood.errors import MethodError
+
+__all__ = [
+    "cosine_blocks",
+    "has_vector",
+    "nearest_rows",
+    "of_one_width",
+    "rotation",
+    "softmax_weights",
+    "sparsemax",
+    "unit_rows",
+]
 
 BLOCK = 1 << 25
 """How many similarities are held at once."""
@@ -31,6 +42,19 @@ def unit_rows(rows: Tensor) -> Tensor:
 def has_vector(rows: Tensor) -> Tensor:
     """Return for each row whether it is a vector: not all zeros."""
     return (rows != 0).any(dim=1)
+
+
+def of_one_width(source: Tensor, target: Tensor) -> None:
+    """Refuse vectors that cannot be compared, or turned into each other.
+
+    Raises:
+        MethodError: the two spaces differ in width.
+    """
+    if source.shape[1] != target.shape[1]:
+        raise MethodError(
+            f"The source's vectors have {source.shape[1]} dimensions, the target's {target.shape[1]}.",
+            hint="Both must lie in one space: take vectors trained together, or aligned ones of one size.",
+        )
 
 
 def cosine_blocks(queries: Tensor, keys: Tensor, *, block: int = BLOCK) -> Iterator[tuple[slice, Tensor]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from scionwood.errors import MethodError
 from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_mixtures
-from scionwood.methods.vocabulary.neighbours import has_vector, nearest_rows, rotation, softmax_weights
+from scionwood.methods.vocabulary.neighbours import has_vector, nearest_rows, of_one_width, rotation, softmax_weights
 from scionwood.methods.vocabulary.rows import Rows
 
 __all__ = ["neighbour_mixtures", "wechsel"]
@@ -57,6 +57,7 @@ def wechsel(
     Raises:
         MethodError: no source token has a vector, or the two spaces differ in width.
     """
+    of_one_width(source_vectors, target_vectors)
     if dictionary is not None:
         source_vectors = source_vectors @ rotation(*dictionary)
     copied = overlap
@@ -78,11 +79,7 @@ def neighbour_mixtures(
     Raises:
         MethodError: no source token has a vector, or the two spaces differ in width.
     """
-    if source_vectors.shape[1] != queries.shape[1]:
-        raise MethodError(
-            f"The source's vectors have {source_vectors.shape[1]} dimensions, the target's {queries.shape[1]}.",
-            hint="Both must lie in one space: take vectors trained together, or aligned ones of one size.",
-        )
+    of_one_width(source_vectors, queries)
     known = torch.nonzero(has_vector(source_vectors)).flatten()
     if not len(known):
         raise MethodError("No source token has a vector, so that no target token has a neighbour.")

@@ -14,6 +14,7 @@ from torch import Tensor
 from scionwood.errors import MethodError, SourceError
 from scionwood.methods.record import Record
 from scionwood.methods.vocabulary.glove import glove
+from scionwood.methods.vocabulary.neighbours import of_one_width
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, overlap_of, pieces_of
@@ -39,7 +40,7 @@ class Inputs:
         source: the model's own tokenizer.
         target: the new one.
         text: documents of the new language or domain; methods that need none go without.
-        vectors: of words, one space for both tokenizers; or two spaces, the source's and the target's.
+        vectors: of words, one space for both tokenizers; or the source's words and the target's, each of its own.
         seed: of everything random.
         named: purpose → new special token, where the tokenizer does not say.
         given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``.
@@ -92,9 +93,9 @@ class Inputs:
             "counts_of_tokens": lambda: self.counts,
             "source_vectors": lambda: self.source_vectors(record),
             "target_vectors": lambda: self.target_vectors(record),
-            "word_vectors": lambda: self.words.matrix,
+            "word_vectors": lambda: self.word_vectors,
             "source_words": lambda: self._words_of(self.source, self.words),
-            "target_words": lambda: self._words_of(self.target, self.words),
+            "target_words": lambda: self.target_words,
         }
         handed = {}
         missing = []
@@ -193,6 +194,21 @@ class Inputs:
             for each in self._need_text()
         ]
         return Vectors(found, self._glove("words", documents, len(found)))
+
+    @cached_property
+    def word_vectors(self) -> Tensor:
+        """Those of a second space stand behind those of the first, which it is taken to be one with."""
+        matrices = [space.matrix for space in self.spaces or [self.words]]
+        of_one_width(matrices[0], matrices[-1])
+        return torch.cat(matrices) if len(matrices) > 1 else matrices[0]
+
+    @cached_property
+    def target_words(self) -> list[Tensor]:
+        """For each target token its words among the vectors: of the last space."""
+        if len(self.spaces) < 2:
+            return self._words_of(self.target, self.words)
+        first, last = self.spaces
+        return [words + len(first.words) for words in self._words_of(self.target, last)]
 
     def _of_tokens(self, record: Record, tokens: Tokens, place: int) -> Tensor:
         """Vectors of tokens: the means of their words; by n-grams, where vectors have them, of the tokens' own text.
