@@ -102,9 +102,29 @@ def test_a_word_that_stands_there_twice_has_its_first_vector(read):
     assert read(b"3 2\n" + twice).matrix.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
+def test_words_of_several_words_are_read(read):
+    """As GloVe's largest files have them; what stands between a word and so many numbers is no number."""
+    for some in (b"the 1 2\n. . . 3 4\n5 5 6\n", b"3 2\nthe 1 2\n. . . 3 4\n5 5 6\n"):
+        found = read(some)
+        assert list(found.words) == ["the", ". . .", "5"]
+        assert found.matrix.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert list(read(b". . . 3 4\nto a@b.c 1 2\n").words) == [". . .", "to a@b.c"]
+
+
 @pytest.mark.parametrize(
     ("some", "message"),
     [
+        (b"a 1 2\nb 3 nan\n", "line 2: nan is no finite number of 32 bits"),
+        (b"a 1 2\nb 3 -1e39\n", "line 2: -1e\\+39 is no finite number"),
+        (b"a 1 2\nb 3 inf\n", "line 2: inf is no finite number"),
+        (b"1 2\na " + struct.pack("<2f", 1, float("nan")), "word 1 of 1: nan is no finite number"),
+        (
+            fasttext_model([b"a"], np.array([[1, 2], [3, np.inf]]), dim=2, buckets=1, shortest=2, longest=2),
+            "row 2 of 2: inf is",
+        ),
+        (b"a 1 2\nb 3 4 5\n", "line 2: 3 numbers, 2 before"),
+        (b"a 1 2\n\nb 3 4\n", "line 2: 0 numbers, 2 before"),
+        (b"a b\n", "line 1: after the word stand other things than numbers"),
         (b"", "holds no vectors"),
         (b"a 1 2\nb 3\n", "line 2: 1 numbers, 2 before"),
         (b"a 1 2\nb 3 x\n", "line 2: after the word stand other things than numbers"),

@@ -90,8 +90,8 @@ def hyperofa(
         MethodError: fewer than two source tokens have words, or the heads do not divide the width.
     """
     if table.shape[1] == 1 or bool((table == table[:1]).all()):
-        means = [mean_of_words(words, word_vectors) for words in (source_words, target_words)]
-        return ofa(table, overlap, *means, generator)
+        source, target = (mean_of_words(words, word_vectors) for words in (source_words, target_words))
+        return ofa(table, overlap, source, target, generator)
     whole = rank is None or rank >= table.shape[1]
     coordinates, primitives = (table, None) if whole else factors(table, rank or 0)
     taught = [index for index, some in enumerate(source_words) if len(some)]

@@ -1,7 +1,8 @@
 """Word vectors as the common tools write them, known by what a file holds and not by its name.
 
 ==========  ===========================================================================================================
-text        a word and its numbers a line, after a line of counts or without: word2vec, GloVe, fastText's ``.vec``
+text        a word and its numbers a line, after a line of counts or without: word2vec, GloVe, fastText's ``.vec``;
+            a word may hold spaces, as GloVe's largest files have it, and the numbers are what stands last
 binary      the counts, then each word and its numbers as float32: word2vec's ``-binary 1``
 fastText    the model itself: rows of words and of character n-grams, of which every text has a vector, seen or not
 ==========  ===========================================================================================================
@@ -32,6 +33,8 @@ GZIP = b"\x1f\x8b"
 FASTTEXT = struct.pack("<i", 793712314)
 NEWEST = 12
 """Of the versions of fastText's files; 11 differs in what supervised models mean."""
+
+LARGEST = float(np.finfo(np.float32).max)
 
 LOOKED_AT = 1 << 16
 """How many bytes tell the kind of a file."""
@@ -203,6 +206,27 @@ def _is_utf8(some: bytes) -> bool:
     return True
 
 
+def _numbers_at_end(fields: Sequence[str]) -> int:
+    """How many numbers the fields of a line end with.
+
+    >>> _numbers_at_end([".", ".", "0.3", "0.4"])
+    2
+    """
+    for count, field in enumerate(reversed(fields)):
+        try:
+            float(field)
+        except ValueError:
+            return count
+    return len(fields)
+
+
+def _not_finite(where: str, numbers: np.ndarray) -> SourceError:
+    return SourceError(
+        f"{where}: {float(numbers[0]):g} is no finite number of 32 bits, and nothing could be near it.",
+        hint="take the word out, or make the file again: what trained it may have diverged",
+    )
+
+
 def _of_text(file: str | Path, lines: Iterable[bytes]) -> Vectors:
     words: dict[str, int] = {}
     rows: list[np.ndarray] = []
@@ -212,20 +236,26 @@ def _of_text(file: str | Path, lines: Iterable[bytes]) -> Vectors:
             told, width = counts
             continue
         try:
-            word, *values = line.decode().rstrip("\n").rstrip("\r").rstrip(" ").split(" ")
+            fields = line.decode().rstrip("\n").rstrip("\r").rstrip(" ").split(" ")
         except UnicodeDecodeError as error:
             raise SourceError(f"{file}, line {number}, is no UTF-8 text: byte {error.start} of the line.") from None
+        width = width or _numbers_at_end(fields[1:])
+        between = fields[1:-width] if width else []
+        if len(fields) <= width or (between and _numbers_at_end(between) == len(between)):
+            raise SourceError(f"{file}, line {number}: {len(fields) - 1} numbers, {width} before")
         try:
-            vector = np.array([float(value) for value in values], np.float32)
+            vector = np.array([float(field) for field in fields[len(fields) - width :]])
         except ValueError:
-            raise SourceError(f"{file}, line {number}: after the word stand other things than numbers") from None
-        width = width or len(vector)
-        if len(vector) != width or not width:
-            raise SourceError(f"{file}, line {number}: {len(vector)} numbers, {width} before")
+            vector = np.empty(0)
+        if not len(vector):
+            raise SourceError(f"{file}, line {number}: after the word stand other things than numbers")
+        if len(beyond := vector[~(np.abs(vector) <= LARGEST)]):
+            raise _not_finite(f"{file}, line {number}", beyond)
+        word = " ".join(fields[: len(fields) - width])
         read += 1
         if word not in words:
             words[word] = len(words)
-            rows.append(vector)
+            rows.append(vector.astype(np.float32))
     if not words:
         raise SourceError(f"{file} holds no vectors.")
     if read < told:
@@ -294,6 +324,8 @@ def _of_binary(given: _Bytes) -> Vectors:
         given.what = f"word {number:,} of {count:,}"
         word = given.until(b" ").lstrip("\n")
         vector = given.rows(1, width)
+        if not np.isfinite(vector).all():
+            raise _not_finite(f"{given.file}, {given.what}", vector[~np.isfinite(vector)])
         if word not in words:
             rows[len(words)] = vector
             words[word] = len(words)
@@ -336,6 +368,10 @@ def _of_fasttext(given: _Bytes) -> Vectors:
     held = given.rows(rows, width)
     given.what = "what it predicts with"  # which is not needed, but shows that the file is whole
     given.numbers("?")
-    rows, columns = given.numbers("qq")
-    given.take(4 * rows * columns)
+    others, columns = given.numbers("qq")
+    given.take(4 * others * columns)
+    for start in range(0, rows, AT_ONCE):
+        some = held[start : start + AT_ONCE]
+        for row in np.flatnonzero(~np.isfinite(some).all(1)):
+            raise _not_finite(f"{given.file}, row {start + row + 1:,} of {rows:,}", some[row][~np.isfinite(some[row])])
     return Vectors(words, held, Ngrams(shortest, longest, buckets) if longest and buckets else None)
