@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.methods.vocabulary.made import seeded, statuses, table_of
 
+from scionwood.errors import MethodError
 from scionwood.methods.vocabulary.eigennoise import eigennoise, noise_rows
 from scionwood.methods.vocabulary.zipf import FUNCTIONS, expected_cooccurrence, largest_eigenpairs, level
 
@@ -88,6 +89,29 @@ def test_row_lengths_fall_along_the_ranks():
     assert float(rows.std()) == pytest.approx(1)
     even = noise_rows(500, 16, seeded(), normalise_rows=True).norm(dim=1)
     torch.testing.assert_close(even, even[0].expand(500))
+
+
+@pytest.mark.parametrize("dim", [16, 53, 128])
+def test_rows_of_one_length_have_it_whatever_is_drawn(dim):
+    """53 columns are all that 500 ranks have."""
+    rows = noise_rows(500, dim, seeded(), normalise_rows=True)
+    torch.testing.assert_close(rows.norm(dim=1), rows[0].norm().expand(500))
+    assert float(rows.std()) == pytest.approx(1, abs=0.02)
+
+
+def test_a_row_for_one_rank_and_rows_all_alike_have_a_scale():
+    """The first token meets none but itself; and with X itself, rows of one length are all the same number."""
+    alone = noise_rows(5, 1, seeded(), window=0.25)
+    assert alone.flatten().tolist() == [1, 0, 0, 0, 0]
+    assert noise_rows(5, 1, seeded(), nonlinearity="raw", normalise_rows=True).flatten().tolist() == [1] * 5
+
+
+def test_a_window_in_which_nobody_meets_is_refused():
+    table = torch.randn(80, 6, generator=seeded())
+    with pytest.raises(
+        MethodError, match="Within a window of 1e-09, no two of 5 tokens are expected to meet even once"
+    ):
+        eigennoise(table, torch.arange(5), seeded(), window=1e-9)
 
 
 def test_rows_go_to_the_tokens_of_their_ranks_at_the_scale_of_the_table():

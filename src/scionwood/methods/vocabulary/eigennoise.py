@@ -20,6 +20,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from scionwood.errors import MethodError
 from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_rows
 from scionwood.methods.vocabulary.neighbours import unit_rows
@@ -35,7 +36,7 @@ def eigennoise(
     counts_of_tokens: Tensor,
     generator: torch.Generator,
     *,
-    window: Annotated[float, Finite(above=0)] = 5.0,
+    window: Annotated[float, Finite(above=0, at_most=1e9)] = 5.0,
     nonlinearity: Nonlinearity = "log_max",
     normalise_rows: bool = False,
 ) -> Rows:
@@ -49,6 +50,9 @@ def eigennoise(
         window: how far to either side words are taken to meet.
         nonlinearity: what is taken of the expected counts before their eigenvectors.
         normalise_rows: give all rows one length.
+
+    Raises:
+        MethodError: the window is so small that nobody meets anybody.
     """
     size, dim = len(counts_of_tokens), table.shape[1]
     by_rank = noise_rows(size, dim, generator, window=window, nonlinearity=nonlinearity, normalise_rows=normalise_rows)
@@ -68,14 +72,25 @@ def noise_rows(
     nonlinearity: Nonlinearity = "log_max",
     normalise_rows: bool = False,
 ) -> Tensor:
-    """Return a row for each rank, at a standard deviation of 1 over those that meet anybody; zeros for the others."""
+    """Return a row for each rank, at a standard deviation of 1 over those that meet anybody; zeros for the others.
+
+    Raises:
+        MethodError: the window is so small that nobody meets anybody.
+    """
     values, vectors = largest_eigenpairs(size, window, dim, nonlinearity)
+    if not len(values):
+        raise MethodError(
+            f"Within a window of {window:g}, no two of {size:,} tokens are expected to meet even once, "
+            "and no row can be made of that.",
+            hint="Give a larger window; the default is 5.",
+        )
     rows = vectors * values.abs().sqrt()
     # A rank past the reach of the first has nothing but rounding in its row.
     met = rows.abs().amax(1) > 1e-12 * rows.abs().max()
     rows[~met] = 0
-    if normalise_rows:
-        rows = unit_rows(rows)
-    rows[met] /= rows[met].std()
-    drawn = torch.randn((size, dim - rows.shape[1]), generator=generator, dtype=torch.float64) * met[:, None]
-    return torch.cat([rows, drawn], 1)
+    drawn = torch.randn((size, dim - rows.shape[1]), generator=generator, dtype=torch.float64)
+    if normalise_rows:  # either part, that their lengths are one length together
+        rows, drawn = unit_rows(rows), unit_rows(drawn) * drawn.shape[1] ** 0.5
+    spread = rows[met].std(correction=0)
+    rows[met] /= rows[met].std() if spread > 0 else rows[met].abs().max()  # numbers all alike have no deviation
+    return torch.cat([rows, drawn * met[:, None]], 1)
