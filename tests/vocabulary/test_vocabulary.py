@@ -153,6 +153,18 @@ def test_hyperofa_serves_a_bias_of_zeros(kept, texts, tmp_path):
     assert " made" in details["bert.embeddings.word_embeddings.weight"]
 
 
+def test_eigennoise_ranks_by_id_without_a_text_and_says_so(llama, kept, texts):
+    new = kept(byte_level, CODE, 700)
+    without, counted = (
+        vocabulary(llama, tokenizer=new, method="eigennoise", text=files) for files in ([], [texts / "code.txt"])
+    )
+    lengths = embedding(without)[:10].norm(dim=1)
+    assert torch.equal(lengths, lengths.sort(descending=True).values)
+    assert not torch.equal(embedding(without), embedding(counted))
+    said = [next(made.ledger.of("reworded")).detail for made in (without, counted)]
+    assert ["ranked by id" in each for each in said] == [True, False]
+
+
 def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kept):
     source, target = read_tokens(llama), read_tokens(kept(byte_level, CODE, 700))
     made, before = vocabulary(llama, tokenizer=kept(byte_level, CODE, 700)), scionwood.open(llama)

@@ -111,30 +111,34 @@ def test_a_window_in_which_nobody_meets_is_refused():
     with pytest.raises(
         MethodError, match="Within a window of 1e-09, no two of 5 tokens are expected to meet even once"
     ):
-        eigennoise(table, torch.arange(5), seeded(), window=1e-9)
+        eigennoise(table, torch.full((5,), -1), seeded(), window=1e-9)
 
 
 def test_rows_go_to_the_tokens_of_their_ranks_at_the_scale_of_the_table():
     table = torch.randn(80, 6, generator=seeded()) * 0.02
     counts = torch.tensor([3, 50, 3, 0, 9])
-    result = eigennoise(table, counts, seeded())
+    result = eigennoise(table, torch.full((5,), -1), seeded(), counts)
     rows = table_of(result, table)
     by_rank = noise_rows(5, 6, seeded()) * float(table.std())
     for rank, token in enumerate([1, 4, 0, 2, 3]):
         torch.testing.assert_close(rows[token], by_rank[rank].float())
     assert statuses(result) == {"made": 5}
+    assert not result.note
+    uncounted = eigennoise(table, torch.full((5,), -1), seeded())
+    torch.testing.assert_close(table_of(uncounted, table), by_rank.float())
+    assert uncounted.note == "ranked by id, as no text was counted"
     assert float(rows.std()) == pytest.approx(float(table.std()), rel=0.5)
 
 
 def test_what_lies_beyond_the_rank_is_drawn():
     table = torch.randn(80, 300, generator=seeded()) * 0.02
-    result = eigennoise(table, torch.arange(500, 0, -1), seeded())
+    result = eigennoise(table, torch.full((500,), -1), seeded(), torch.arange(500, 0, -1))
     rows = table_of(result, table)
     assert int((largest_eigenpairs(500, 5, 300, "log_max")[0]).shape[0]) == 53
     assert float(rows[:, 53:].std()) == pytest.approx(0.02, rel=0.02)
     # Window 1/10: only the first ranks are expected to meet anybody once.
     reach = int(level(500, 0.1))
-    seldom = eigennoise(table, torch.arange(500, 0, -1), seeded(), window=0.1)
+    seldom = eigennoise(table, torch.full((500,), -1), seeded(), torch.arange(500, 0, -1), window=0.1)
     assert statuses(seldom) == {"made": reach, "drawn": 500 - reach}
 
 
@@ -146,7 +150,7 @@ def test_a_classifier_starts_as_from_random_rows():
     table = torch.randn(500, 16, generator=generator) * 0.1
     head = torch.randn(16, 2, generator=generator) * 0.1
     losses = []
-    for rows in (table, table_of(eigennoise(table, torch.arange(500, 0, -1), seeded()), table)):
+    for rows in (table, table_of(eigennoise(table, torch.full((500,), -1), seeded(), torch.arange(500, 0, -1)), table)):
         means = rows[ids.view(400, 20)].mean(1)
         losses.append(float(torch.nn.functional.cross_entropy(means @ head, classes)))
     assert losses[0] == pytest.approx(losses[1], abs=0.05)

@@ -3,7 +3,8 @@
     X_ij = 2 window N / (r_i r_j H_N),   log(max(X, 1)) = Q L Q^T,   rows = Q_d |L_d|^(1/2)
 
 What independent words would meet of each other, if their frequencies followed Zipf's law, and the d eigenvectors that
-hold most of it (signs of the eigenvalues alternate, hence the magnitude). No data is needed but the order of frequency.
+hold most of it (signs of the eigenvalues alternate, hence the magnitude). No data is needed but the order of frequency:
+counted in a text, or without one that of the ids.
 The rows know nothing but how frequent a token is: log rank can be read off 16 dimensions at R^2 = 0.9999. The paper
 finds that after training they come close to GloVe's. It helps where rows must be found without text; it hurts wherever
 a source row could be had: nothing of the source is used but the scale of its rows.
@@ -33,8 +34,9 @@ __all__ = ["eigennoise", "noise_rows"]
 @method(unit="axis", resizes=("input", "output"), paper="2205.04376")
 def eigennoise(
     table: Tensor,
-    counts_of_tokens: Tensor,
+    overlap: Tensor,
     generator: torch.Generator,
+    counts_of_tokens: Tensor | None = None,
     *,
     window: Annotated[float, Finite(above=0, at_most=1e9)] = 5.0,
     nonlinearity: Nonlinearity = "log_max",
@@ -44,9 +46,10 @@ def eigennoise(
 
     Args:
         table: the rows of the source's tokens, (Vs, d); only their scale is used.
-        counts_of_tokens: how often each target token occurs; what occurs alike is ranked by its id, as the merges of a
-            byte-pair tokenizer are.
+        overlap: as long as the target's vocabulary; nothing is copied.
         generator: to draw what has no eigenvector.
+        counts_of_tokens: how often each target token occurs; what occurs alike is ranked by its id, as all are where
+            nothing was counted: tokenizers number what they merged first before what is rarer.
         window: how far to either side words are taken to meet.
         nonlinearity: what is taken of the expected counts before their eigenvectors.
         normalise_rows: give all rows one length.
@@ -54,13 +57,15 @@ def eigennoise(
     Raises:
         MethodError: the window is so small that nobody meets anybody.
     """
-    size, dim = len(counts_of_tokens), table.shape[1]
+    size, dim = len(overlap), table.shape[1]
     by_rank = noise_rows(size, dim, generator, window=window, nonlinearity=nonlinearity, normalise_rows=normalise_rows)
-    tokens = counts_of_tokens.argsort(descending=True, stable=True)
+    counts = overlap.new_zeros(size) if counts_of_tokens is None else counts_of_tokens
+    tokens = counts.argsort(descending=True, stable=True)
     met = (by_rank != 0).any(1)
     rows = by_rank[met] * float(table.std())
-    nowhere = torch.full((size,), -1)
-    return with_rows(table, nowhere, tokens[met], rows.to(table.dtype), generator)
+    nowhere = torch.full_like(overlap, -1)
+    note = "ranked by id, as no text was counted" if counts_of_tokens is None else ""
+    return with_rows(table, nowhere, tokens[met], rows.to(table.dtype), generator, note=note)
 
 
 def noise_rows(

@@ -90,7 +90,7 @@ class Inputs:
             "pieces": lambda: self.pieces,
             "special": lambda: self.special,
             "text": lambda: self.text,
-            "counts_of_tokens": lambda: self.counts,
+            "counts_of_tokens": lambda: self.counts if self.documents or "counts_of_tokens" in record.needs else None,
             "source_vectors": lambda: self.source_vectors(record),
             "target_vectors": lambda: self.target_vectors(record),
             "word_vectors": lambda: self.word_vectors,
