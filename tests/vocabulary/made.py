@@ -85,12 +85,15 @@ def saved(folder, family, own, **settings):
     return folder
 
 
-def fasttext_model(words, rows, *, dim, buckets, shortest, longest, labels=(), quantised=False, version=12, model=2):
+def fasttext_model(
+    words, rows, *, dim, buckets, shortest, longest, labels=(), quantised=False, version=12, model=2, counts=()
+):
     """The bytes of a model of fastText: words and labels, then a row for each word and each bucket, then a head."""
     head = struct.pack("<ii", 793712314, version)
     head += struct.pack("<12id", dim, 5, 5, 1, 5, 1, 2, model, buckets, shortest, longest, 100, 1e-4)
     head += struct.pack("<iiiqq", len(words) + len(labels), len(words), len(labels), 99, -1)
     for kind, some in enumerate((words, labels)):
-        head += b"".join(each + b"\0" + struct.pack("<qb", 3, kind) for each in some)
+        often = zip(some, counts or [3] * len(some))
+        head += b"".join(each + b"\0" + struct.pack("<qb", count, kind) for each, count in often)
     table = struct.pack("<?qq", quantised, len(rows), dim) + rows.astype("<f4").tobytes()
     return head + table + struct.pack("<?qq", False, 1, dim) + bytes(4 * dim)

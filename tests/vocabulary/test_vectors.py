@@ -1,6 +1,7 @@
 """Files of word vectors: text, binary, fastText's model, compressed or not, and what is none of these."""
 
 import gzip
+import re
 import struct
 
 import numpy as np
@@ -214,3 +215,36 @@ def test_two_files_of_other_widths_are_refused(made_with, tmp_path, method):
     wide, narrow = vectors_of(tmp_path / "wide", PAIR), vectors_of(tmp_path / "narrow", PAIR, dim=3)
     with pytest.raises(MethodError, match="The source's vectors have 8 dimensions, the target's 3"):
         made_with(method, wide, narrow)
+
+
+@pytest.mark.parametrize("named", ["text", "trained", "fasttext"])
+def test_wechsel_weighs_words_by_their_frequency_and_the_others_do_not(kept, texts, tmp_path, named):
+    """By their order in a file, by their counts in the text they were trained on, or by those of a model of fastText."""
+    folder = model_of("Llama", tmp_path / "m", kept(byte_level, PROSE, 600), 600)
+    listed = ["zyx", "the", "xyz", "yzx"]  # cut into letters, which they share
+    vectors_of(tmp_path / "text", listed)
+    rows = np.random.default_rng(3).standard_normal((4, 8)).astype("<f4")
+    counts = [5, 1, 100, 7]
+    sizes = {"dim": 8, "buckets": 0, "shortest": 0, "longest": 0, "counts": counts}
+    (tmp_path / "fasttext").write_bytes(fasttext_model([word.encode() for word in listed], rows, **sizes))
+    given = {"text": [texts / "code.txt"]} if named == "trained" else {"vectors": [tmp_path / named]}
+    inputs = setting_of(folder, kept(byte_level, CODE, 700), **given).inputs
+    space = inputs.words
+    if named == "text":
+        weights = [1 / place for place in range(1, 5)]
+    elif named == "fasttext":
+        weights = counts
+    else:
+        found = re.findall(r"\w+|[^\w\s]", (texts / "code.txt").read_text())
+        weights = [found.count(word) for word in space.words]
+    words = inputs._words_of(inputs.target, space)
+    several = next(token for token, some in enumerate(words) if len({weights[word] for word in some.tolist()}) > 1)
+    own = torch.tensor([float(weights[word]) for word in words[several].tolist()])
+    expected = (own[:, None] * space.matrix[words[several]]).sum(0) / own.sum()
+    torch.testing.assert_close(inputs.target_vectors(Record.of(wechsel))[several], expected)
+    torch.testing.assert_close(inputs.target_vectors(Record.of(ofa))[several], space.matrix[words[several]].mean(0))
+
+
+def test_words_in_the_order_of_the_alphabet_count_alike(read):
+    assert read(b"a 1\nb 2\nc 3\n").frequencies.tolist() == [1, 1, 1]
+    assert read(b"c 1\na 2\n").frequencies.tolist() == [1, 0.5]

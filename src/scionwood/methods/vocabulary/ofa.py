@@ -99,7 +99,7 @@ def mean_of_words(words: Sequence[Tensor], word_vectors: Tensor, frequencies: Te
     Args:
         words: for each token the words it occurs in.
         word_vectors: (words, k).
-        frequencies: how often each word occurs: the weights that WECHSEL takes; OFA weighs all alike.
+        frequencies: how often each word occurs, up to a factor: the weights that WECHSEL takes; OFA weighs all alike.
     """
     token = torch.repeat_interleave(torch.arange(len(words)), torch.tensor([len(some) for some in words]))
     word = torch.cat([some.long() for some in words]) if len(words) else token

@@ -193,7 +193,8 @@ class Inputs:
             torch.tensor([found.setdefault(word, len(found)) for word in _WORD.findall(each)], dtype=torch.long)
             for each in self._need_text()
         ]
-        return Vectors(found, self._glove("words", documents, len(found)))
+        counts = torch.bincount(torch.cat(documents), minlength=len(found)).tolist()
+        return Vectors(found, self._glove("words", documents, len(found)), counts=counts)
 
     @cached_property
     def word_vectors(self) -> Tensor:
@@ -213,21 +214,25 @@ class Inputs:
     def _of_tokens(self, record: Record, tokens: Tokens, place: int) -> Tensor:
         """Vectors of tokens: the means of their words; by n-grams, where vectors have them, of the tokens' own text.
 
-        WECHSEL officially takes the latter for all tokens, the other methods here for those that no word holds.
+        WECHSEL officially takes the latter for all tokens, the other methods here for those that no word holds. It also
+        weighs words by their frequency, as counted in the text that they were trained on or as the file of vectors has it;
+        the text is of the target alone, and would count none of the source's words.
         """
         space = self.spaces[place] if self.spaces else self.words
-        own_text = space.ngrams is not None and record.name == "vocabulary.wechsel"
+        weighed = record.name == "vocabulary.wechsel"
+        own_text = space.ngrams is not None and weighed
 
         def make() -> Tensor:
             made = torch.zeros(tokens.size, space.rows.shape[1])
             if not own_text:
-                made = mean_of_words(self._words_of(tokens, space), space.matrix)
+                frequencies = space.frequencies if weighed else None
+                made = mean_of_words(self._words_of(tokens, space), space.matrix, frequencies)
             if space.ngrams is not None:
                 texts = {number: text for number, text in tokens.texts.items() if not bool(made[number].any())}
                 made[list(texts)] = space.of(list(texts.values()))
             return made
 
-        return self._kept(("tokens", id(tokens), id(space), own_text), make)
+        return self._kept(("tokens", id(tokens), id(space), weighed), make)
 
     def _kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What was made for one table or method before, and is the same for the next."""

@@ -110,6 +110,7 @@ class Vectors:
         words: word → its row.
         rows: of the words in their order, (words, k); or as a file holds them, with those of n-grams at the end.
         ngrams: where texts are known by n-grams, which.
+        counts: how often each word occurs, where that is known; in their order.
 
     >>> vectors = Vectors({"a": 0, "b": 1}, torch.eye(2))
     >>> vectors.of(["b", "c"])
@@ -117,15 +118,37 @@ class Vectors:
             [0., 0.]])
     """
 
-    def __init__(self, words: Mapping[str, int], rows: Tensor | np.ndarray, ngrams: Ngrams | None = None) -> None:
+    def __init__(
+        self,
+        words: Mapping[str, int],
+        rows: Tensor | np.ndarray,
+        ngrams: Ngrams | None = None,
+        counts: Sequence[int] | None = None,
+    ) -> None:
         self.words = words
         self.rows = rows
         self.ngrams = ngrams
+        self.counts = counts
 
     @cached_property
     def matrix(self) -> Tensor:
         """The vectors of the words, in their order, (words, k)."""
         return self.rows if isinstance(self.rows, Tensor) else self.of(list(self.words))
+
+    @cached_property
+    def frequencies(self) -> Tensor:
+        """How often each word occurs, up to a factor: as counted, or else one over its place, which is Zipf's law.
+
+        The programs write what is frequent first. Words in the order of the alphabet say nothing, and count alike.
+
+        >>> Vectors({"the": 0, "of": 1}, torch.eye(2)).frequencies, Vectors({"a": 0, "b": 1}, torch.eye(2)).frequencies
+        (tensor([1.0000, 0.5000]), tensor([1., 1.]))
+        """
+        if self.counts is not None:
+            return torch.tensor(self.counts).clamp(min=1).float()
+        listed = list(self.words)
+        places = torch.arange(1, len(listed) + 1)
+        return torch.ones(len(listed)) if listed == sorted(listed) else 1 / places
 
     def of(self, texts: Sequence[str]) -> Tensor:
         """Return the vectors of some texts, (texts, k): zeros of those that nothing is known of.
@@ -344,12 +367,14 @@ def _of_fasttext(given: _Bytes) -> Vectors:
         longest = 0  # those had no n-grams of letters, whatever they say
     size, count, _, _, pruned = given.numbers("iiiqq")
     words: dict[str, int] = {}
+    counts: list[int] = []
     for number in range(size):
         given.what = f"word {number + 1:,} of {size:,}"
         word = given.until(b"\0")
-        given.numbers("qb")
-        if number < count:  # labels stand behind the words
-            words.setdefault(word, number)
+        often, _ = given.numbers("qb")
+        if number < count and word not in words:  # labels stand behind the words
+            words[word] = number
+            counts.append(often)
     given.what = "its vectors"
     if pruned > 0:
         given.take(8 * pruned)
@@ -374,4 +399,4 @@ def _of_fasttext(given: _Bytes) -> Vectors:
         some = held[start : start + AT_ONCE]
         for row in np.flatnonzero(~np.isfinite(some).all(1)):
             raise _not_finite(f"{given.file}, row {start + row + 1:,} of {rows:,}", some[row][~np.isfinite(some[row])])
-    return Vectors(words, held, Ngrams(shortest, longest, buckets) if longest and buckets else None)
+    return Vectors(words, held, Ngrams(shortest, longest, buckets) if longest and buckets else None, counts)
