@@ -91,6 +91,7 @@ def cases(draw: st.DrawFn, function: Callable[..., Any]) -> Case:
         "counts_of_tokens": torch.bincount(torch.cat(text), minlength=targets),
         "text": text,
         "special": torch.rand(targets, generator=generator) < 0.1,
+        "wordless": torch.arange(sources) == 0,
         "anchors": overlap >= 0,
         "dictionary": None,
         "word_vectors": torch.randn(words, 8, generator=generator),

@@ -165,6 +165,16 @@ def test_eigennoise_ranks_by_id_without_a_text_and_says_so(llama, kept, texts):
     assert ["ranked by id" in each for each in said] == [True, False]
 
 
+def test_tokalign_counts_as_drawn_what_it_takes_at_random(llama, kept, tmp_path):
+    (tmp_path / "short.txt").write_text("def main(): return the value, the name and the value " * 3)
+    setting = setting_of(llama, kept(byte_level, CODE, 700), text=[tmp_path / "short.txt"])
+    found = setting.rows(registry.load("vocabulary.tokalign"), {"pivots": 300, "similarity": "cosine", "replace": 0.0})
+    rows = found["model.embed_tokens.weight"]
+    unseen = (setting.inputs.counts < 2) & (setting.inputs.overlap < 0)
+    assert int(unseen.sum()) == rows.counts["drawn"] > 100
+    assert not setting.source.special_ids & set(rows.indices[unseen].flatten().tolist())
+
+
 def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kept):
     source, target = read_tokens(llama), read_tokens(kept(byte_level, CODE, 700))
     made, before = vocabulary(llama, tokenizer=kept(byte_level, CODE, 700)), scionwood.open(llama)

@@ -84,6 +84,7 @@ INPUTS: dict[str, str] = {
     "counts_of_tokens": "how often each target token occurs in the text",
     "text": "the token ids of the text by the target's tokenizer",
     "special": "whether each target token is a special one",
+    "wordless": "whether each row of the source stands for no text: special tokens, and numbers without a token",
     "anchors": "which shared tokens may be mixed from",
     "dictionary": "vectors of words of one meaning, the source's and the target's",
     "word_vectors": "static vectors of words",

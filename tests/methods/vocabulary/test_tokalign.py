@@ -94,14 +94,33 @@ def test_replacing_more_of_the_map_costs_more():
     assert losses[-1] > losses[0] + 1
 
 
-def test_tokens_without_a_vector_take_any_row():
+def test_tokens_without_a_vector_take_any_row_which_is_drawn():
     table, overlap, source, target = case()
     target[30:] = 0
     rows = tokalign(table, overlap, source, target, seeded())
-    assert statuses(rows) == {"copied": 20, "mixed": 40}
+    assert statuses(rows) == {"copied": 20, "mixed": 10, "drawn": 30}
+    assert statuses(tokalign(table, overlap, source, target, seeded(), replace=1.0)) == {"drawn": 60}
     same = (table_of(rows, table)[30:, None] == table[None]).all(-1)
     assert bool(same.any(1).all())
     assert len(same.int().argmax(1).unique()) > 15
+
+
+@pytest.mark.parametrize("replace", [0.0, 1.0])
+def test_what_stands_for_no_text_or_is_in_none_is_neither_found_nor_drawn(replace):
+    """Though its vector were the nearest; a special token that is shared is copied all the same."""
+    table, overlap, source, target = case()
+    overlap[:20] = torch.arange(20)
+    target[20:40] = source[40:60]
+    target[40:] = 0
+    source[90:] = 0  # never seen in the text
+    wordless = torch.zeros(100, dtype=torch.bool)
+    wordless[[3, *range(40, 90)]] = True
+    rows = tokalign(table, overlap, source, target, seeded(), wordless, replace=replace)
+    taken = (table_of(rows, table)[:, None] == table[None]).all(-1).int().argmax(1)
+    assert not bool(wordless[taken[20:]].any())
+    assert bool((taken[20:] < 90).all())
+    if not replace:
+        assert torch.equal(taken[:20], torch.arange(20))
 
 
 def test_nothing_shared_is_nothing_to_compare():

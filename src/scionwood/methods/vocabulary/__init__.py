@@ -19,6 +19,8 @@ The contract with the verb, which knows tokenizers, corpora and tensors, while a
    * ``generator``: a ``torch.Generator`` keyed by the seed alone, so that all tables get the same mixture, and methods that
      draw alike the same rows;
    * ``special``: whether each target token is a special one; BoolTensor (Vt,). WECHSEL copies these alone;
+   * ``wordless``: whether each row of the source stands for no text, being a special token's or none's; BoolTensor (Vs,).
+     TokAlign takes none of these for a token that is not shared;
    * ``anchors``: which shared tokens may be mixed from; BoolTensor (Vt,). FOCUS, where a tokenizer was extended;
    * ``dictionary``: vectors of words of one meaning, (n, k) of the source's space and (n, k) of the target's, by which
      WECHSEL turns the one into the other;

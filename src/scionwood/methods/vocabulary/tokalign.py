@@ -9,12 +9,13 @@ the spaces cannot. It helps where little else is known of the target. It hurts f
 The paper and its code take the plain product of the r for their similarity. Real vectors share a direction, and then
 tokens near everything win: with one added, the product maps one token of 400 right, the cosine of the r all of them. So
 the cosine is the default here and ``similarity="dot"`` is theirs. The map is called one to one, but many tokens may take
-one row; ``bleu_1`` tells how well a map does, and ``replace`` spoils a share of it, as the official option does for
+one row, and tokens without a vector take that of any that the text has, which counts as drawn; ``bleu_1`` tells how well a map does, and ``replace`` spoils a share of it, as the official option does for
 its control. With ``dot`` and the same pivots the map is that of the official code, on 220 of 220 tokens; which pivots are
 picked there hangs on Python's own random numbers. Its exception for ``<unk>`` is for a vector that the GloVe program adds
 for rare words, and that is not made here. Training goes in two stages: ``scionwood.train.vocabulary.TOKALIGN_STAGES``.
 """
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from scionwood.errors import MethodError
 from scionwood.methods.record import Finite, method
 from scionwood.methods.vocabulary.making import with_mixtures
 from scionwood.methods.vocabulary.neighbours import BLOCK, has_vector, unit_rows
-from scionwood.methods.vocabulary.rows import Rows
+from scionwood.methods.vocabulary.rows import DRAWN, Rows
 
 __all__ = ["align", "bleu_1", "tokalign"]
 
@@ -39,12 +40,13 @@ def tokalign(
     source_vectors: Tensor,
     target_vectors: Tensor,
     generator: torch.Generator,
+    wordless: Tensor | None = None,
     *,
     pivots: Annotated[int, Finite(at_least=1)] = 300,
     similarity: Literal["cosine", "dot"] = "cosine",
     replace: Annotated[float, Finite(at_least=0, at_most=1)] = 0.0,
 ) -> Rows:
-    """Return for each target token the row of one source token; of any one where it has no vector.
+    """Return for each target token the row of one source token; of one drawn where it has no vector.
 
     Args:
         table: the rows of the source's tokens, (Vs, d).
@@ -52,6 +54,7 @@ def tokalign(
         source_vectors: (Vs, k), of one text cut by the source's tokenizer.
         target_vectors: (Vt, m), of the same text cut by the target's.
         generator: to draw from.
+        wordless: whether each source token stands for no text; such a one is neither found nor drawn.
         pivots: how many shared tokens the others are compared to.
         similarity: between the lists of cosines; dot is the paper's.
         replace: the share of the map that is replaced by tokens at random.
@@ -59,15 +62,19 @@ def tokalign(
     Raises:
         MethodError: no token with a vector in both spaces has the same text.
     """
+    worded = torch.ones(len(table), dtype=torch.bool) if wordless is None else ~wordless
+    source_vectors = source_vectors * worded[:, None]
     chosen = align(overlap, source_vectors, target_vectors, generator, pivots=pivots, similarity=similarity)
-    anywhere = torch.randint(len(table), (len(overlap),), generator=generator)
-    chosen = torch.where(chosen < 0, anywhere, chosen)
     spoiled = torch.rand(len(overlap), generator=generator) < replace
-    elsewhere = torch.randint(len(table), (len(overlap),), generator=generator)
-    copied = torch.where(spoiled, torch.full_like(overlap, -1), overlap)
+    copied = torch.where(spoiled, -1, overlap)
     tokens = torch.nonzero(copied < 0).flatten()
-    chosen = torch.where(spoiled, elsewhere, chosen)[tokens][:, None]
-    return with_mixtures(table, copied, tokens, chosen, torch.ones(chosen.shape), generator)
+    seen = has_vector(source_vectors)  # what the text never shows may never have been trained
+    anywhere = torch.nonzero(seen if bool(seen.any()) else worded).flatten()
+    places = torch.randint(len(anywhere), (len(overlap),), generator=generator)
+    drawn = spoiled | (chosen < 0)
+    chosen = torch.where(drawn, anywhere[places], chosen)[tokens][:, None]
+    made = with_mixtures(table, copied, tokens, chosen, torch.ones(chosen.shape), generator)
+    return dataclasses.replace(made, status=torch.where(drawn, DRAWN, made.status).to(made.status.dtype))
 
 
 def align(

@@ -89,6 +89,7 @@ class Inputs:
             "overlap": lambda: self.overlap,
             "pieces": lambda: self.pieces,
             "special": lambda: self.special,
+            "wordless": lambda: self.wordless,
             "text": lambda: self.text,
             "counts_of_tokens": lambda: self.counts if self.documents or "counts_of_tokens" in record.needs else None,
             "source_vectors": lambda: self.source_vectors(record),
@@ -138,6 +139,13 @@ class Inputs:
         """Whether each target token is a special one."""
         flags = torch.zeros(self.target.size, dtype=torch.bool)
         flags[sorted(self.target.special_ids)] = True
+        return flags
+
+    @cached_property
+    def wordless(self) -> Tensor:
+        """Whether each number of the source's is a special token's, or none's."""
+        flags = torch.ones(self.source.size, dtype=torch.bool)
+        flags[list(self.source.spelled)] = False
         return flags
 
     # Of the text.
