@@ -467,6 +467,26 @@ def test_refusals(llama, kept, texts, tmp_path):
             vocabulary(llama, **{"tokenizer": new, **changes})
 
 
+def test_what_the_user_makes_may_be_lists_and_arrays_and_is_told_where_it_is_neither(llama, kept, texts):
+    import numpy as np
+
+    new = kept(byte_level, CODE, 700)
+    fresh = torch.nonzero(setting_of(llama, new).inputs.overlap < 0).flatten()
+    units, frames = fresh.repeat(3), torch.randn(3 * len(fresh), 6, generator=torch.Generator().manual_seed(0))
+    make = lambda **inputs: embedding(  # noqa: E731
+        vocabulary(llama, tokenizer=new, method="speech_tokens", inputs=inputs)
+    )
+    expected = make(units=units, frames=frames)
+    assert torch.equal(make(units=units.tolist(), frames=frames.tolist()), expected)
+    assert torch.equal(make(units=units.numpy(), frames=frames.numpy()), expected)
+    with pytest.raises(MethodError, match="(?s)no tables of numbers.*frames: .*units: "):
+        make(units=np.array(["a"]), frames=[[1.0], [2.0, 3.0]])
+    with pytest.raises(MethodError, match="dictionary: 1 tables, and not the source's and the target's"):
+        make(dictionary=[frames])
+    with pytest.raises(MethodError, match=r"Anchors are true or false for each of the 700 target tokens, not int64"):
+        vocabulary(llama, tokenizer=new, method="focus", text=[texts / "code.txt"], inputs={"anchors": [1, 2]})
+
+
 def test_a_tokenizer_without_the_special_tokens_of_the_model(llama, kept, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(kept(unigram, CODE, 700), bare)

@@ -106,7 +106,20 @@ def test_the_alignment_loss_starts_at_nothing():
 
 def test_what_cannot_be_is_told():
     table, overlap, units, frames = speech()
-    with pytest.raises(MethodError, match="There are 3000 units for 2999 frames"):
-        speech_tokens(table, overlap, units, frames[1:], seeded())
+    spoiled = frames.clone()
+    spoiled[[3, 5], 1] = float("nan")
+    cases = [
+        (units, frames[1:], "there are 3000 units for 2999 frames"),
+        (units + 10, frames, "units are ids of the 350 target tokens, or -1; these reach from 310 to 354"),
+        (units - 302, frames, "these reach from -2 to 42"),
+        (units.float(), frames, r"units are one whole number for each frame, not float32 of the shape \(3000,\)"),
+        (units[:, None], frames, r"not int64 of the shape \(3000, 1\)"),
+        (units, frames[:, 0], r"frames are a row of features for each frame, not float32 of the shape \(3000,\)"),
+        (units, spoiled, "2 of the frames have features that are not finite"),
+        (units.float(), spoiled, "(?s)units are one whole number.*2 of the frames"),
+    ]
+    for some, theirs, message in cases:
+        with pytest.raises(MethodError, match=message):
+            speech_tokens(table, overlap, some, theirs, seeded())
     with pytest.raises(MethodError, match="0 of them have frames"):
         speech_tokens(table, overlap, units - 300, frames, seeded())

@@ -68,3 +68,15 @@ def test_what_cannot_be_is_told():
         wechsel(table, overlap, source, target[:, :5], seeded(), None, (source, source[:, :5]))
     with pytest.raises(MethodError, match="No source token has a vector"):
         wechsel(table, overlap, source * 0, target, seeded())
+    crooked = [
+        ((source, source[1:]), "100 of the source's have 99 of the target's"),
+        (
+            (source[:, 0], source[:, :5]),
+            r"(?s)source's are of the shape \(100,\).*target's are of the shape \(100, 5\)",
+        ),
+        ((source, source / 0), "the target's are not all finite"),
+        ((source[:0], source[:0]), r"are of the shape \(0, 12\), and not \(pairs, 12\)"),
+    ]
+    for pairs, message in crooked:
+        with pytest.raises(MethodError, match=message):
+            wechsel(table, overlap, source, target, seeded(), None, pairs)

@@ -44,8 +44,13 @@ def focus(
         anchors: which shared tokens may be mixed from; where a tokenizer was extended, those of the language added.
 
     Raises:
-        MethodError: no shared token has a vector.
+        MethodError: no shared token has a vector, or the anchors are none.
     """
+    if anchors is not None and (anchors.dtype != torch.bool or anchors.shape != overlap.shape):
+        raise MethodError(
+            f"Anchors are true or false for each of the {len(overlap):,} target tokens, "
+            f"not {str(anchors.dtype).removeprefix('torch.')} of the shape {tuple(anchors.shape)}."
+        )
     known = has_vector(target_vectors)
     usable = (overlap >= 0) & known
     if anchors is not None:

@@ -52,10 +52,9 @@ def speech_tokens(
         trim: the share of the source's rows at either end of the lengths that the statistics leave out.
 
     Raises:
-        MethodError: units and frames do not fit, or fewer than two new tokens have frames.
+        MethodError: units and frames do not fit, or are no ids and no features; or fewer than two new tokens have frames.
     """
-    if units.shape != frames.shape[:1]:
-        raise MethodError(f"There are {len(units)} units for {len(frames)} frames; each frame belongs to one.")
+    _fit(units, frames, len(overlap))
     sums = torch.zeros((len(overlap), frames.shape[1]), dtype=torch.float64)
     known = units >= 0
     for some, their in zip(frames.split(CHUNK), units.split(CHUNK), strict=True):
@@ -87,6 +86,30 @@ def trimmed(table: Tensor, share: float) -> Tensor:
     order = table.norm(dim=1).argsort(stable=True)
     left_out = int(len(table) * share)
     return table[order[left_out : len(order) - left_out].sort().values]
+
+
+def _fit(units: Tensor, frames: Tensor, size: int) -> None:
+    """Refuse units that are no tokens, and frames that are no features of theirs; all that is wrong at once."""
+    whole = not (units.is_floating_point() or units.is_complex() or units.dtype == torch.bool)
+    problems = []
+    if units.dim() != 1 or not whole:
+        problems.append(f"units are one whole number for each frame, not {_said(units)}")
+    elif len(units) and not -1 <= int(units.min()) <= int(units.max()) < size:
+        problems.append(
+            f"units are ids of the {size:,} target tokens, or -1; these reach from {int(units.min())} to {int(units.max())}"
+        )
+    if frames.dim() != 2 or frames.is_complex() or not frames.shape[1]:
+        problems.append(f"frames are a row of features for each frame, not {_said(frames)}")
+    elif not bool(frames.isfinite().all()):
+        problems.append(f"{int((~frames.isfinite()).any(1).sum()):,} of the frames have features that are not finite")
+    if not problems and len(units) != len(frames):
+        problems.append(f"there are {len(units)} units for {len(frames)} frames; each frame belongs to one")
+    if problems:
+        raise MethodError("The units and frames of speech do not fit.", problems=problems)
+
+
+def _said(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of the shape {tuple(tensor.shape)}"
 
 
 def _turned(means: Tensor, dim: int, generator: torch.Generator) -> Tensor:

@@ -61,11 +61,12 @@ def wechsel(
         copy_overlap: copy tokens with the same text, as OFA and FOCUS do.
 
     Raises:
-        MethodError: no source token has a vector, or the two spaces differ in width.
+        MethodError: no source token has a vector, the two spaces differ in width, or the dictionary is not of theirs.
     """
     of_one_width(source_vectors, target_vectors)
     if dictionary is not None:
-        source_vectors = source_vectors @ rotation(*dictionary)
+        _fit(dictionary, source_vectors.shape[1])
+        source_vectors = source_vectors @ rotation(*(rows.to(source_vectors.dtype) for rows in dictionary))
     copied = overlap
     if not copy_overlap:
         kept = special if special is not None else torch.zeros_like(overlap, dtype=torch.bool)
@@ -77,13 +78,27 @@ def wechsel(
     return with_mixtures(table, copied, tokens, indices, weights, generator)
 
 
+def _fit(dictionary: tuple[Tensor, Tensor], width: int) -> None:
+    """Refuse pairs that are not of the vectors' spaces."""
+    problems = []
+    for whose, rows in zip(("the source's", "the target's"), dictionary, strict=True):
+        if rows.dim() != 2 or rows.shape[1] != width or not len(rows):
+            problems.append(f"{whose} are of the shape {tuple(rows.shape)}, and not (pairs, {width})")
+        elif not bool(rows.isfinite().all()):
+            problems.append(f"{whose} are not all finite")
+    if not problems and len(dictionary[0]) != len(dictionary[1]):
+        problems.append(f"{len(dictionary[0]):,} of the source's have {len(dictionary[1]):,} of the target's")
+    if problems:
+        raise MethodError("The vectors of the dictionary are no pairs of the two spaces.", problems=problems)
+
+
 def neighbour_mixtures(
     source_vectors: Tensor, queries: Tensor, *, neighbours: int, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Return for each query the nearest source tokens, and weights that sum to 1.
 
     Raises:
-        MethodError: no source token has a vector, or the two spaces differ in width.
+        MethodError: no source token has a vector, the two spaces differ in width, or the dictionary is not of theirs.
     """
     of_one_width(source_vectors, queries)
     known = torch.nonzero(has_vector(source_vectors)).flatten()

@@ -22,13 +22,16 @@ from scionwood.verbs.vocabulary.vectors import Vectors
 
 __all__ = ["Inputs", "read_text"]
 
-Made = TypeVar("Made")
+MadeT = TypeVar("MadeT")
 
 WIDTH = 100
 """Of vectors that are trained on the text: FOCUS's 100 dimensions, not TokAlign's 300, which small texts cannot fill."""
 
 MIN_COUNT = 2
 """How often a token or a word occurs that gets a vector."""
+
+MADE = frozenset({"units", "frames", "anchors", "dictionary"})
+"""What no tokenizer says, and only the user can make."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -43,8 +46,12 @@ class Inputs:
         vectors: of words, one space for both tokenizers; or the source's words and the target's, each of its own.
         seed: of everything random.
         named: purpose → new special token, where the tokenizer does not say.
-        given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``.
+        given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``; tensors, or
+            arrays and lists that can be made such.
         match: what counts as the same text.
+
+    Raises:
+        MethodError: what is given is no table of numbers.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class Inputs:
         self.seed = seed
         self.named = named
         self.match: Match = match
-        self.given = dict(given or {})
+        self.given = _as_tensors(given or {})
         self._made: dict[Hashable, Any] = {}
 
     def hand(
@@ -242,7 +249,7 @@ class Inputs:
 
         return self._kept(("tokens", id(tokens), id(space), weighed), make)
 
-    def _kept(self, key: Hashable, make: Callable[[], Made]) -> Made:
+    def _kept(self, key: Hashable, make: Callable[[], MadeT]) -> MadeT:
         """What was made for one table or method before, and is the same for the next."""
         if key not in self._made:
             self._made[key] = make()
@@ -277,6 +284,25 @@ class Inputs:
                 hint="give inputs={'dictionary': (source vectors, target vectors)} from Python",
             )
         return first.of(shared), second.of(shared)
+
+
+def _as_tensors(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user has made as tensors; whether it fits is for the methods to say."""
+    made = dict(given)
+    problems = []
+    for name in MADE & set(made):
+        parts = made[name] if name == "dictionary" else [made[name]]
+        try:
+            tensors = [torch.as_tensor(part).detach().cpu() for part in parts]
+        except (TypeError, ValueError, RuntimeError) as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if name == "dictionary" and len(tensors) != 2:
+            problems.append(f"{name}: {len(tensors)} tables, and not the source's and the target's")
+        made[name] = tuple(tensors) if name == "dictionary" else tensors[0]
+    if problems:
+        raise MethodError("Some inputs are no tables of numbers.", problems=sorted(problems))
+    return made
 
 
 def read_text(files: Sequence[str | Path]) -> list[str]:
