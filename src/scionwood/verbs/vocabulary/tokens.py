@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +37,15 @@ Match = Literal["exact", "fuzzy"]
 INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
 """Encoders begin with what decoders call bos, and end likewise."""
 
+_WEIGHTIEST = ("eos", "bos", "sep", "cls", "mask", "unk", "pad")
+"""By which of its purposes a token goes that serves several: padding is never read, and unk hardly ever."""
+
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
+"""How tokenizers write a single byte of a letter that they have no token for."""
+
+_BATCH = 8192
+"""How many texts are cut at once."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -57,11 +66,8 @@ class Tokens:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """What cuts text."""
-        try:
-            return Tokenizer.from_str(json.dumps(self.vocabulary.spec))
-        except Exception as error:  # noqa: BLE001  (the library raises plain ones)
-            raise SourceError(f"The tokenizer of {self.vocabulary.source} cannot be used: {error}") from None
+        """What cuts text: all of it, and nothing but it, whatever length the file says that texts are to have."""
+        return self._built(self.vocabulary.spec)
 
     @cached_property
     def special(self) -> dict[str, int]:
@@ -72,9 +78,10 @@ class Tokens:
             content = told.get("content") if isinstance(told, dict) else told
             if isinstance(content, str) and content in self.vocabulary.ids:
                 found[purpose] = self.vocabulary.ids[content]
-        unknown = self.vocabulary.spec["model"].get("unk_token")
-        if isinstance(unknown, str) and unknown in self.vocabulary.ids:
-            found.setdefault("unk", self.vocabulary.ids[unknown])
+        model = self.vocabulary.spec["model"]
+        unknown = model.get("unk_id", self.vocabulary.ids.get(model.get("unk_token")))
+        if unknown is not None:
+            found.setdefault("unk", unknown)
         return found
 
     @cached_property
@@ -92,60 +99,168 @@ class Tokens:
         }
         return frozenset(flagged | set(self.special.values()))
 
-    @cached_property
+    @property
     def spelled(self) -> dict[int, bytes]:
         """Id → the bytes of text that it stands for, a space before words included; none for special tokens."""
-        kind = self.vocabulary.kind
-        prefix = self.vocabulary.spec["model"].get("continuing_subword_prefix") or ""
-        found: dict[int, bytes] = {}
+        return self._spellings[0]
+
+    @property
+    def otherwise(self) -> dict[int, bytes]:
+        """Id → the same with a space before it, or without: of tokens that do not say whether there is one."""
+        return self._spellings[1]
+
+    @cached_property
+    def _spellings(self) -> tuple[dict[int, bytes], dict[int, bytes]]:
+        model = self.vocabulary.spec["model"]
+        prefix, suffix = self._prefix, model.get("end_of_word_suffix") or ""
+        bare = not prefix and not suffix and self._forgets_spaces
+        if self.vocabulary.kind.startswith("byte-level"):
+            letters = _from_byte_letters
+        else:
+            letters = str.encode if prefix or suffix or bare else _from_metaspace
+        spelled: dict[int, bytes] = {}
+        otherwise: dict[int, bytes] = {}
         for token, number in self.vocabulary.ids.items():
             if number in self.special_ids:
                 continue
             if number in self.added_ids:
-                found[number] = token.encode()
-            elif kind.startswith("byte-level"):
-                found[number] = _from_byte_letters(token)
-            elif kind == "WordPiece" or prefix:
-                found[number] = _from_word_piece(token, prefix or "##")
+                spelled[number] = token.encode()
+                continue
+            ends = bool(suffix) and token.endswith(suffix) and len(token) > len(suffix)
+            goes_on = bool(prefix) and token.startswith(prefix) and len(token) > len(prefix)
+            own = token[len(prefix) if goes_on else 0 : -len(suffix) if ends else None]
+            text = letters(own)
+            alone = len(own) == 1 and unicodedata.category(own)[0] in "PS"
+            if prefix:
+                word, either = not goes_on, alone or own in self._parted
+            elif suffix:
+                word, either = ends, True
             else:
-                found[number] = _from_metaspace(token)
+                word, either = bare and model["type"] == "WordLevel", bare
+            spaced = word and not alone
+            spelled[number] = b" " + text if spaced else text
+            if either and not goes_on:
+                otherwise[number] = text if spaced else b" " + text
+        return spelled, otherwise
+
+    @property
+    def _prefix(self) -> str:
+        """What tokens begin with that go on with a word."""
+        model = self.vocabulary.spec["model"]
+        return model.get("continuing_subword_prefix") or ("##" if model["type"] == "WordPiece" else "")
+
+    @cached_property
+    def _forgets_spaces(self) -> bool:
+        """Whether words are looked up without the spaces that stood before them."""
+        return self._words(" a a") == ["a", "a"]
+
+    @cached_property
+    def _parted(self) -> frozenset[str]:
+        """Letters that are words by themselves whether or not spaces stand about them, as BERT has Chinese ones."""
+        single = {token for token in self.vocabulary.ids if len(token) == 1} - {"a"}
+        return frozenset(single.intersection(self._words(f"a{'a'.join(sorted(single))}a")))
+
+    @cached_property
+    def by_text(self) -> dict[bytes, int]:
+        """Text → the token that it is: of several the one that the tokenizer writes it with, and single bytes last."""
+        found: dict[bytes, int] = {}
+        rivals: dict[bytes, set[int]] = {}
+        bytewise = {number for token, number in self.vocabulary.ids.items() if _BYTE.fullmatch(token)}
+        ordered = sorted(self.spelled.items(), key=lambda each: each[0] in bytewise)
+        for number, text in [*ordered, *self.otherwise.items()]:
+            if found.setdefault(text, number) != number:
+                rivals.setdefault(text, {found[text]}).add(number)
+        plain = {text: _decoded(text) for text in rivals}
+        asked = [text for text in rivals if plain[text] is not None]
+        for text, ids in zip(asked, self.cut([plain[text] or "" for text in asked]), strict=True):
+            if len(ids) == 1 and ids[0] in rivals[text]:
+                found[text] = ids[0]
         return found
 
     @cached_property
     def texts(self) -> dict[int, str]:
         """Id → its text without spaces about it; none where nothing is left, or where it is a part of a letter."""
-        found: dict[int, str] = {}
-        for number, spelled in self.spelled.items():
-            try:
-                text = spelled.decode().strip()
-            except UnicodeDecodeError:
-                continue
-            if text:
-                found[number] = text
-        return found
+        found = {number: (_decoded(spelled) or "").strip() for number, spelled in self.spelled.items()}
+        return {number: text for number, text in found.items() if text}
 
     @cached_property
     def letters(self) -> dict[int, str]:
         """Id → its text in small letters, without spaces before it; by id, and none where nothing is left."""
-        found = {}
-        for number, spelled in sorted(self.spelled.items()):
-            try:
-                text = spelled.decode().lstrip(" ").lower()
-            except UnicodeDecodeError:
-                continue
-            if text:
-                found[number] = text
-        return found
+        found = {number: (_decoded(spelled) or "") for number, spelled in sorted(self.spelled.items())}
+        return {number: letters for number, text in found.items() if (letters := text.lstrip(" ").lower())}
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, without special ones at its ends."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def cut(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of texts that stand within others; none where one cannot be spelled.
+
+        A space before a text is its own; a text without goes on with a word, where WordPiece would not part the two.
+        """
+        goes_on = self.vocabulary.spec["model"]["type"] == "WordPiece"
+        begun = [self._begun(text) if goes_on and text[:1] != " " else ([], text) for text in texts]
+        found = [head or [] for head, _ in begun]
+        left = [place for place, (head, rest) in enumerate(begun) if head is not None and rest]
+        unknown = self.special.get("unk")
+        for start in range(0, len(left), _BATCH):
+            places = left[start : start + _BATCH]
+            encoded = self.plain.encode_batch([begun[place][1] for place in places], add_special_tokens=False)
+            for place, rest in zip(places, encoded, strict=True):
+                ids = rest.ids
+                found[place] = [] if unknown in ids else found[place] + ids
+        return found
+
+    def _begun(self, text: str) -> tuple[list[int] | None, str]:
+        """The pieces of the word that a text goes on with, or None if there are none; and the rest of the text."""
+        text = self._normalised(text)
+        word, (_, stop) = self._parts(f"a{text}")[0]
+        return ([], text) if word == "a" else (self._continued(word[1:]), text[stop - 1 :])
+
+    def _continued(self, word: str) -> list[int] | None:
+        """Pieces of a word that goes on: the longest first, as WordPiece cuts."""
+        ids, prefix, pieces, start = self.vocabulary.ids, self._prefix, [], 0
+        while start < len(word):
+            for stop in range(len(word), start, -1):
+                if (number := ids.get(prefix + word[start:stop])) is not None:
+                    pieces.append(number)
+                    start = stop
+                    break
+            else:
+                return None
+        return pieces
+
+    def _words(self, text: str) -> list[str]:
+        """What a text is parted into before tokens are looked for."""
+        return [word for word, _ in self._parts(self._normalised(text))]
+
+    def _normalised(self, text: str) -> str:
+        normalizer = self._tokenless.normalizer
+        return text if normalizer is None else normalizer.normalize_str(text)
+
+    def _parts(self, text: str) -> list[tuple[str, tuple[int, int]]]:
+        """The words of a normalised text, and where they stand."""
+        parter = self._tokenless.pre_tokenizer
+        return [(text, (0, len(text)))] if parter is None else parter.pre_tokenize_str(text)
+
+    @cached_property
+    def _tokenless(self) -> Tokenizer:
+        """What parts a text into words; a fraction of the work that it is with tokens."""
+        empty = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": []}
+        return self._built({**_within(self.vocabulary.spec), **empty, "post_processor": None, "decoder": None})
+
     @cached_property
     def plain(self) -> Tokenizer:
-        """The same, but no space is put before a text: what is cut already says where it has one."""
-        spec = _without_prefix(copy.deepcopy(self.vocabulary.spec))
-        return Tokenizer.from_str(json.dumps({**spec, "truncation": None, "padding": None}))
+        """What cuts parts of a text: no space is put before one or taken from it, and none of it is a special token."""
+        made = self._built(_within(self.vocabulary.spec))
+        made.encode_special_tokens = True
+        return made
+
+    def _built(self, spec: Mapping[str, Any]) -> Tokenizer:
+        try:
+            return Tokenizer.from_str(json.dumps({**spec, "truncation": None, "padding": None}))
+        except Exception as error:  # noqa: BLE001  (the library raises plain ones)
+            raise SourceError(f"The tokenizer of {self.vocabulary.source} cannot be used: {error}") from None
 
 
 def read_tokens(source: str | Path | Checkpoint) -> Tokens:
@@ -209,7 +324,10 @@ def _tokenizer_checkpoint(source: str | Path | Checkpoint) -> Checkpoint:
 def overlap_of(
     source: Tokens, target: Tokens, named: Mapping[str, str] | None = None, *, match: Match = "exact"
 ) -> Tensor:
-    """Return for each target token the source token of the same text or, if special, of the same purpose; else -1.
+    """Return for each target token the source token of the same text or, if special, of the same name or purpose; else -1.
+
+    Of several of one text it is the one that is written the same, else the one that the source's tokenizer would write.
+    Where a tokenizer does not say whether a space stands before a token, either is the same text.
 
     With ``fuzzy``, a token whose text the source lacks has the token of the same letters, whatever their case and whether or
     not a space stands before them. Of several it is the one in small letters without a space, else the first: FOCUS's
@@ -222,27 +340,42 @@ def overlap_of(
         match: what counts as the same text.
     """
     overlap = torch.full((target.size,), -1)
-    by_text: dict[bytes, int] = {}
+    own, by_text, spelled = source.vocabulary.ids, source.by_text, source.spelled
     by_letters: dict[str, int] = {}
-    for number, text in source.spelled.items():
-        by_text.setdefault(text, number)
     if match == "fuzzy":
         plainly = {letters for number, letters in source.letters.items() if source.spelled[number] == letters.encode()}
         for number, letters in source.letters.items():
             if letters not in plainly or source.spelled[number] == letters.encode():
                 by_letters.setdefault(letters, number)
+    tokens = {number: token for token, number in target.vocabulary.ids.items()}
     for number, text in target.spelled.items():
-        found = by_text.get(text, by_letters.get(target.letters.get(number, "")))
+        found = own.get(tokens[number])
+        if found is None or spelled.get(found) != text:
+            found = by_text.get(text, by_text.get(target.otherwise.get(number, text)))
+        if found is None and by_letters:
+            found = by_letters.get(target.letters.get(number, ""))
         if found is not None:
             overlap[number] = found
-    for token, number in target.vocabulary.ids.items():
-        if number in target.special_ids and token in source.vocabulary.ids:
-            overlap[number] = source.vocabulary.ids[token]
-    for purpose, number in purposes_of(target, named).items():
-        theirs = source.special.get(purpose, source.special.get(INSTEAD.get(purpose, "")))
-        if theirs is not None:
-            overlap[number] = theirs
+    for number, found in _overlap_of_special(source, target, named).items():
+        overlap[number] = found
     return overlap
+
+
+def _overlap_of_special(source: Tokens, target: Tokens, named: Mapping[str, str] | None) -> dict[int, int]:
+    """For special target tokens the source token that is called the same, or else serves the same."""
+    own = source.vocabulary.ids
+    alike = {
+        number: own[token]
+        for token, number in target.vocabulary.ids.items()
+        if number in target.special_ids and token in own
+    }
+    found = {number: same for number, same in alike.items() if same in source.special_ids}
+    purposes = purposes_of(target, named)
+    for purpose in _WEIGHTIEST:
+        theirs = source.special.get(purpose, source.special.get(INSTEAD.get(purpose, "")))
+        if purpose in purposes and theirs is not None:
+            found.setdefault(purposes[purpose], theirs)
+    return {**alike, **found}
 
 
 def purposes_of(tokens: Tokens, named: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -263,39 +396,25 @@ def purposes_of(tokens: Tokens, named: Mapping[str, str] | None = None) -> dict[
 
 
 def pieces_of(source: Tokens, target: Tokens) -> list[Tensor]:
-    """Return for each target token the source's tokens of its text; none for special tokens and for halves of letters."""
+    """Return for each target token the source's tokens of its text; none for special tokens and for halves of letters.
+
+    Of a token that does not say whether a space stands before it, the fewer of both.
+    """
     found = [torch.empty(0, dtype=torch.long)] * target.size
-    words = source.vocabulary.kind == "WordPiece"
-    for number, text in target.spelled.items():
-        try:
-            plain = text.decode()
-        except UnicodeDecodeError:
-            continue
-        if words and not plain.startswith(" "):
-            pieces = _continued(source, plain)
-        else:
-            pieces = source.plain.encode(plain, add_special_tokens=False).ids
-        unknown = source.special.get("unk")
-        if pieces and unknown not in pieces:
-            found[number] = torch.tensor(pieces)
+    for spellings in (target.spelled, target.otherwise):
+        texts = {number: text for number, spelled in spellings.items() if (text := _decoded(spelled)) is not None}
+        for number, pieces in zip(texts, source.cut(list(texts.values())), strict=True):
+            if pieces and not 0 < len(found[number]) <= len(pieces):
+                found[number] = torch.tensor(pieces)
     return found
 
 
-def _continued(source: Tokens, text: str) -> list[int]:
-    """Pieces of a word that goes on: the longest first, as WordPiece cuts."""
-    prefix = source.vocabulary.spec["model"].get("continuing_subword_prefix") or "##"
-    if source.tokenizer.normalizer is not None:
-        text = source.tokenizer.normalizer.normalize_str(text)
-    ids, pieces, start = source.vocabulary.ids, [], 0
-    while start < len(text):
-        for stop in range(len(text), start, -1):
-            if (number := ids.get(prefix + text[start:stop])) is not None:
-                pieces.append(number)
-                start = stop
-                break
-        else:
-            return []
-    return pieces
+def _decoded(text: bytes) -> str | None:
+    """The letters that some bytes are; None for parts of letters."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _byte_letters() -> dict[str, int]:
@@ -317,46 +436,57 @@ def _from_byte_letters(token: str) -> bytes:
     return b"".join(bytes([_LETTERS[letter]]) if letter in _LETTERS else letter.encode() for letter in token)
 
 
-def _from_word_piece(token: str, prefix: str) -> bytes:
-    """The text of a word, or of a piece that goes on.
-
-    >>> _from_word_piece("the", "##"), _from_word_piece("##ing", "##"), _from_word_piece(",", "##")
-    (b' the', b'ing', b',')
-    """
-    if token.startswith(prefix) and len(token) > len(prefix):
-        return token.removeprefix(prefix).encode()
-    alone = len(token) == 1 and unicodedata.category(token)[0] in "PS"
-    return token.encode() if alone else f" {token}".encode()
-
-
 def _from_metaspace(token: str) -> bytes:
     """The text of a piece that writes spaces as low lines, or of a single byte.
 
     >>> _from_metaspace("▁the"), _from_metaspace("<0x0A>")
     (b' the', b'\\n')
     """
-    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-        try:
-            return bytes([int(token[3:5], 16)])
-        except ValueError:
-            return token.encode()
+    if _BYTE.fullmatch(token):
+        return bytes([int(token[3:5], 16)])
     return token.replace("▁", " ").encode()
 
 
-def _without_prefix(part: Any) -> Any:
-    """A tokenizer's description, with all that puts a space before a text taken out."""
-    if isinstance(part, list):
-        return [_without_prefix(each) for each in part]
-    if not isinstance(part, dict):
-        return part
-    made = {key: _without_prefix(value) if key != "vocab" else value for key, value in part.items()}
-    if made.get("type") == "ByteLevel":
-        made["add_prefix_space"] = False
-    if made.get("type") == "Metaspace":
-        made["prepend_scheme"] = "never"
-        made.pop("add_prefix_space", None)
-    if made.get("type") == "Prepend":
-        made["prepend"] = ""
-    if made.get("type") == "Sequence" and "normalizers" in made:
-        made["normalizers"] = [each for each in made["normalizers"] if each.get("prepend") != ""]
-    return made
+def _within(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A tokenizer's description for parts of a text: what puts a space before a text, or takes it off, is left out.
+
+    Where spaces are dropped and each word then gets one of its own, as T5's words do, they are made single instead.
+    """
+    normalizers = [
+        part for part in _flat(spec.get("normalizer"), "normalizers") if part["type"] not in ("Strip", "Prepend")
+    ]
+    given = _flat(spec.get("pre_tokenizer"), "pretokenizers")
+    parters = [_without_prefix(part) for part in given]
+    for place, part in enumerate(given):
+        if part["type"] == "WhitespaceSplit" and any(_puts_space(each) for each in given[place + 1 :]):
+            parters = [each for each in parters if each["type"] != "WhitespaceSplit"]
+            normalizers += [_replacing(r"\s+$", ""), _replacing(r"\s+", " ")]
+            break
+    return {
+        **spec,
+        "normalizer": {"type": "Sequence", "normalizers": normalizers} if normalizers else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": parters} if parters else None,
+    }
+
+
+def _flat(part: Mapping[str, Any] | None, inside: str) -> list[Mapping[str, Any]]:
+    """The parts of a description, those of sequences one by one."""
+    if part is None:
+        return []
+    return [each for one in part[inside] for each in _flat(one, inside)] if part["type"] == "Sequence" else [part]
+
+
+def _puts_space(part: Mapping[str, Any]) -> bool:
+    return part.get("prepend_scheme") == "always" or part.get("add_prefix_space") is True
+
+
+def _without_prefix(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    if part["type"] == "ByteLevel":
+        return {**part, "add_prefix_space": False}
+    if part["type"] == "Metaspace":
+        return {**{key: value for key, value in part.items() if key != "add_prefix_space"}, "prepend_scheme": "never"}
+    return part
+
+
+def _replacing(pattern: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
