@@ -67,15 +67,25 @@ def network(family, own, **settings):
         "gpt2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64, **ids},
         "bert": {**wide, "pad_token_id": own.pad_token_id},
         "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, **ids},
+        "roberta": {**wide, **ids, "max_position_embeddings": 80},
+        "bart": {"d_model": 16, "max_position_embeddings": 64, **ids},
     }
-    sizes["t5"]["decoder_start_token_id"] = own.pad_token_id
+    for side in ("encoder", "decoder"):
+        sizes["bart"] |= {f"{side}_layers": 1, f"{side}_ffn_dim": 32, f"{side}_attention_heads": 2}
+    sizes["marian"] = sizes["m2m"] = sizes["bart"]
+    for name in ("t5", "bart"):
+        sizes[name]["decoder_start_token_id"] = own.pad_token_id
     config_class, model_class = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
         "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
         "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
         "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
+        "roberta": (transformers.RobertaConfig, transformers.RobertaForMaskedLM),
+        "bart": (transformers.BartConfig, transformers.BartForConditionalGeneration),
+        "marian": (transformers.MarianConfig, transformers.MarianMTModel),
+        "m2m": (transformers.M2M100Config, transformers.M2M100ForConditionalGeneration),
     }[family]
-    return model_class(config_class(vocab_size=len(own), **{**sizes[family], **settings}))
+    return model_class(config_class(**{"vocab_size": len(own), **sizes[family], **settings}))
 
 
 def saved(folder, family, own, **settings):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tests.vocabulary.made import SPECIAL, saved, tokenizer
@@ -15,11 +16,11 @@ from scionwood.errors import MatchError
 def changed(tmp_path):
     """Makes a model of one tokenizer, and gives it another; the result and the folder it was written to."""
 
-    def change(family, old, new, *, touch=None, **arguments):
-        source = saved(tmp_path / "source", family, tokenizer(old))
+    def change(family, old, new, *, touch=None, settings=(), size=400, **arguments):
+        source = saved(tmp_path / "source", family, tokenizer(old), **dict(settings))
         if touch is not None:
             touch(source)
-        tokenizer(new, "docstrings").save_pretrained(tmp_path / "new")
+        tokenizer(new, "docstrings", size).save_pretrained(tmp_path / "new")
         made = scionwood.vocabulary(source, tokenizer=tmp_path / "new", **arguments)
         return made, scionwood.write(made, tmp_path / "out")
 
@@ -66,12 +67,59 @@ def test_numbers_that_only_the_generation_config_names_are_moved(changed):
         edited("config.json", bos_token_id="gone", eos_token_id="gone")(folder)
         edited("generation_config.json", **asked, bos_token_id=-1)(folder)
 
-    made, _ = changed("gpt2", "byte-level", "byte-level", touch=touch)
+    with pytest.warns(UserWarning, match="name them no more: 1 of 2 in suppress_tokens$"):
+        made, _ = changed("gpt2", "byte-level", "byte-level", touch=touch)
     generation = json.loads(made.documents["generation_config.json"])
     assert generation["eos_token_id"] == [new.eos_token_id]
     assert generation["forced_eos_token_id"] == new.eos_token_id
     assert generation["suppress_tokens"] == [new.convert_tokens_to_ids(both)]
     assert generation["bos_token_id"] == -1
+
+
+def test_what_texts_must_have_or_not_is_moved_token_by_token(changed):
+    old, new = tokenizer("unigram"), tokenizer("unigram", "docstrings", 350)
+    both = [token for token in old.get_vocab() if token in new.get_vocab() and token.isalpha()][:2]
+    lost = next(token for token in old.get_vocab() if token not in new.get_vocab())
+    one, two, none = (old.convert_tokens_to_ids(token) for token in (*both, lost))
+    first, second = (new.convert_tokens_to_ids(token) for token in both)
+    asked = {
+        "bad_words_ids": [[one, two], [one, none], [old.eos_token_id]],
+        "force_words_ids": [[[one], [two]]],
+        "forced_decoder_ids": [[1, one], [2, none], [3, None]],
+        "sequence_bias": [[[one, two], -1.5], [[none], 2.0]],
+        "begin_suppress_tokens": [none],
+        "lang_to_id": {"<|en|>": one, "<|de|>": none},
+        "task_to_id": {"translate": two},
+        "prefix_token_ids": [one, none],
+        "max_length": two,
+    }
+    told = "1 of 3 in bad_words_ids; 1 of 3 in forced_decoder_ids; 1 of 2 in sequence_bias; "
+    told += "1 of 1 in begin_suppress_tokens; 1 of 2 in lang_to_id; 1 of 2 in prefix_token_ids"
+    with pytest.warns(UserWarning, match=f"name them no more: {told}$"):
+        made, _ = changed("llama", "unigram", "unigram", touch=edited("generation_config.json", **asked), size=350)
+    generation = json.loads(made.documents["generation_config.json"])
+    assert {key: generation[key] for key in asked} == {
+        "bad_words_ids": [[first, second], [new.eos_token_id]],
+        "force_words_ids": [[[first], [second]]],
+        "forced_decoder_ids": [[1, first], [3, None]],
+        "sequence_bias": [[[first, second], -1.5]],
+        "begin_suppress_tokens": None,
+        "lang_to_id": {"<|en|>": first},
+        "task_to_id": {"translate": second},
+        "prefix_token_ids": [first],
+        "max_length": two,
+    }
+
+
+def test_a_single_token_that_is_one_no_more_is_refused_by_its_key(changed):
+    old, new = tokenizer("unigram"), tokenizer("unigram", "docstrings", 350)
+    lost = next(token for token in old.get_vocab() if token not in new.get_vocab())
+    touch = edited("config.json", image_token_index=old.convert_tokens_to_ids(lost))
+    with pytest.raises(MatchError, match="does not cover the special tokens") as caught:
+        changed("llama", "unigram", "unigram", touch=touch, size=350)
+    assert caught.value.problems == (
+        f"image_token_index is {lost!r}, and nothing says which of the new tokens is for that",
+    )
 
 
 def test_what_the_model_needs_and_the_tokenizer_lacks_is_refused_at_once(changed):
@@ -89,6 +137,22 @@ def test_a_token_named_for_a_purpose_stands_in_the_tokenizer_s_settings(changed)
     loaded = transformers.AutoTokenizer.from_pretrained(out)
     assert loaded.pad_token == "<|end|>"
     assert transformers.AutoConfig.from_pretrained(out).pad_token_id == loaded.pad_token_id
+
+
+def test_a_token_named_for_a_purpose_stands_in_the_older_file_of_special_tokens_too(tmp_path):
+    source = saved(tmp_path / "source", "llama", tokenizer("unigram"))
+    tokenizer("unigram", "docstrings").save_pretrained(tmp_path / "new")
+    names = {f"{purpose}_token": token for purpose, token in SPECIAL["unigram"].items()}
+    (tmp_path / "new" / "special_tokens_map.json").write_text(json.dumps({**names, "additional": "kept"}))
+    made = scionwood.vocabulary(source, tokenizer=tmp_path / "new", special={"eos": "<s>"})
+    out = scionwood.write(made, tmp_path / "out")
+    held = json.loads((out / "special_tokens_map.json").read_text())
+    assert held == {**names, "eos_token": "<s>", "additional": "kept"}
+    numbers = [transformers.AutoTokenizer.from_pretrained(out).eos_token_id]
+    numbers += [
+        json.loads((out / f"{name}.json").read_text())["eos_token_id"] for name in ("config", "generation_config")
+    ]
+    assert set(numbers) == {tokenizer("unigram", "docstrings").bos_token_id}
 
 
 def test_a_purpose_or_a_token_that_there_is_not_is_named(changed):
@@ -119,3 +183,57 @@ def test_a_tied_head_that_is_stored_twice_is_changed_twice(tmp_path):
     loaded = transformers.AutoModelForCausalLM.from_pretrained(out)
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
     assert loaded.lm_head.weight.shape[0] == 300
+
+
+# Sizes: a setting is changed where it counts a table that was.
+
+
+def test_a_row_of_padding_that_a_config_names_is_what_the_new_tokenizer_pads_with(changed):
+    settings = {"vocab_size": 512, "pad_token_id": 511}
+    made, out = changed("llama", "unigram", "unigram", settings=settings, size=350)
+    assert made.config["pad_token_id"] == tokenizer("unigram", "docstrings", 350).pad_token_id
+    assert transformers.AutoModelForCausalLM.from_pretrained(out).model.embed_tokens.weight.shape == (350, 16)
+
+
+def test_a_row_of_padding_that_nothing_serves_is_refused_and_one_that_never_was_is_none(changed):
+    settings = {"vocab_size": 512, "pad_token_id": 511}
+    with pytest.raises(MatchError, match="does not cover the special tokens") as caught:
+        changed("llama", "unigram", "byte-level", settings=settings)
+    assert caught.value.problems == (
+        "pad_token_id is 511, a row that no token has, and nothing says which of the new tokens is for that",
+    )
+    made, _ = changed("gpt2", "byte-level", "byte-level", touch=edited("config.json", pad_token_id=50256))
+    assert made.config["pad_token_id"] is None
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_both_sizes_of_a_translator_are_changed(changed, shared):
+    settings = {"share_encoder_decoder_embeddings": shared, "tie_word_embeddings": shared, "decoder_vocab_size": 400}
+    made, out = changed("marian", "unigram", "unigram", settings=settings, size=350)
+    assert (made.config["vocab_size"], made.config["decoder_vocab_size"]) == (350, 350)
+    ids = torch.tensor([[5, 6, 7]])
+    assert transformers.MarianMTModel.from_pretrained(out)(input_ids=ids, labels=ids).logits.shape == (1, 3, 350)
+
+
+def llava(folder):
+    """A model that sees, whose text is one part of its config, and whose placeholder is a token of the text."""
+    own = tokenizer("unigram")
+    wide = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = transformers.LlamaConfig(vocab_size=400, num_key_value_heads=2, **wide)
+    vision = transformers.CLIPVisionConfig(image_size=8, patch_size=4, **wide)
+    config = transformers.LlavaConfig(
+        text_config=text, vision_config=vision, image_token_index=own.convert_tokens_to_ids("▁the")
+    )
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
+    own.save_pretrained(folder)
+    edited("config.json", qformer_config={"vocab_size": 30522, "pad_token_id": 0})(folder)
+    return folder
+
+
+def test_parts_of_a_config_with_another_vocabulary_stay_as_they_are(tmp_path):
+    new = tokenizer("unigram", "docstrings", 350)
+    new.save_pretrained(tmp_path / "new")
+    made = scionwood.vocabulary(llava(tmp_path / "source"), tokenizer=tmp_path / "new")
+    assert made.config["text_config"]["vocab_size"] == 350
+    assert made.config["qformer_config"] == {"vocab_size": 30522, "pad_token_id": 0}
+    assert made.config["image_token_index"] == new.convert_tokens_to_ids("▁the")

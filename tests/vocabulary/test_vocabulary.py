@@ -2,18 +2,22 @@
 
 import json
 import shutil
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of, text, unigram, word_piece
 
 import scionwood
+from scionwood.checkpoint import Checkpoint
 from scionwood.errors import MatchError, MethodError, SourceError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
 from scionwood.verbs.vocabulary import report, vocabulary
+from scionwood.verbs.vocabulary.tables import Table
 from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
-from scionwood.verbs.vocabulary.vocabulary import setting_of
+from scionwood.verbs.vocabulary.vocabulary import Setting, setting_of
 
 USER_MADE = {"units", "frames"}
 METHODS = [
@@ -186,6 +190,25 @@ def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kep
     for number in torch.nonzero(~shared).flatten().tolist()[:50]:
         if len(pieces[number]):
             assert torch.allclose(new[number], old[pieces[number]].mean(0), atol=1e-6)
+
+
+def test_rows_do_not_hang_on_how_many_threads_torch_has():
+    drawn = lambda: torch.Generator().manual_seed(0)  # noqa: E731
+    held = torch.randn(8000, 256, generator=drawn())
+    counts = torch.randint(0, 50, (8000,), generator=drawn())
+    table = Table(scionwood.open({"t": held}).tensors["t"], "t", 0, "input", True)
+    hand = lambda *_: {"table": held, "counts": counts, "generator": drawn()}  # noqa: E731
+    side: Any = SimpleNamespace(size=8000)
+    setting = Setting(Checkpoint({}), {"t": table}, (), side, side, 8000, cast("Any", SimpleNamespace(hand=hand)))
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(setting.rows(registry.load("vocabulary.eigennoise"), {})["t"].values)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 def test_rows_that_pad_the_source_are_not_averaged_and_the_target_is_padded(llama, kept, tmp_path):

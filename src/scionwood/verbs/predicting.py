@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,20 +45,17 @@ def pieces(ids: Tensor, length: int) -> Iterator[Tensor]:
             yield piece
 
 
-def state_of(model: Model, layout: Layout, checkpoint: Checkpoint, *, but: Collection[str] = ()) -> dict[str, Tensor]:
+def state_of(model: Model, layout: Layout, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The tensors of a module, put together from what is stored, in the dtype that the module has.
 
     Args:
         model: the module.
         layout: where its tensors lie in the checkpoint.
         checkpoint: what is stored.
-        but: names of stored tensors that are left out.
     """
     module = model.module.state_dict(keep_vars=True)
     found: dict[str, Tensor] = {}
     for slot in layout.slots:
-        if slot.name in but:
-            continue
         own = module[slot.tensor]
         whole = found.setdefault(slot.tensor, torch.empty(own.shape, dtype=own.dtype))
         box = tuple(slice(start, start + size) for start, size in zip(slot.start, slot.size, strict=True))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
 
 from scionwood import anatomy as anatomies
+from scionwood.anatomy import Model
 from scionwood.anatomy.layout import layout_on_disk
+from scionwood.checkpoint import Checkpoint
 from scionwood.errors import MethodError
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
@@ -22,8 +23,7 @@ from scionwood.methods.vocabulary.rows import Rows, Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
 from scionwood.verbs.vocabulary.inputs import read_text
-from scionwood.verbs.vocabulary.settings import Numbers
-from scionwood.verbs.vocabulary.tokens import Match, Tokens, purposes_of
+from scionwood.verbs.vocabulary.tokens import Match, Tokens
 from scionwood.verbs.vocabulary.vocabulary import Setting
 
 __all__ = ["Line", "Report", "report"]
@@ -125,9 +125,8 @@ def report(
         except MethodError as error:
             lines.append(Line(name, {}, None, error.message + (f" ({error.hint})" if error.hint else "")))
             continue
-        tables = {key: rows.apply(setting.tables[key].read(setting.source.size)) for key, rows in made.items()}
         first = next(iter(made.values()))
-        lines.append(Line(name, first.counts, model.after(tables, measured), model.lacking or _said(name, less, first)))
+        lines.append(Line(name, first.counts, model.after(made, measured), model.lacking or _said(name, less, first)))
     overlaps = {way: int((setting.inputs.overlap_by(way) >= 0).sum()) for way in get_args(Match)}
     return Report(
         tokens=setting.target.size,
@@ -178,32 +177,20 @@ class _Model:
     def __init__(self, setting: Setting) -> None:
         checkpoint = setting.checkpoint
         self.setting = setting
-        self.config = dict(checkpoint.config or {})
-        self.built = anatomies.from_config(self.config, checkpoint.source)
-        self.layout = layout_on_disk(self.built, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
+        self.built = anatomies.from_config(checkpoint.config or {}, checkpoint.source)
         self.objective: Objective | None = objective_of(self.built.module)
-
-    def state(self, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The module's tensors, with some stored ones in other rows."""
-        found = state_of(self.built, self.layout, self.setting.checkpoint, but=tables)
-        shapes = self.built.module.state_dict(keep_vars=True)
-        for slot in self.layout.slots:
-            if slot.name in tables:
-                rows = tables[slot.name]
-                wide = list(shapes[slot.tensor].shape)
-                place = slot.order[0]
-                wide[place] = len(rows)
-                found[slot.tensor] = rows.reshape(wide) if place == 0 else rows.movedim(0, place)
-        return found
 
     def before(self, text: str) -> float | None:
         """Bits per byte with the model's own tokenizer."""
-        return self._bits(self.config, self.state({}), self.setting.source, self._own_token, text)
+        return self._bits(self.built, self.setting.checkpoint, self.setting.source, self._own_token, text)
 
-    def after(self, tables: Mapping[str, Tensor], text: str) -> float | None:
+    def after(self, made: Mapping[str, Rows], text: str) -> float | None:
         """Bits per byte with the new one, and with these rows."""
-        config = _resized(self.config, self.setting.target.size)
-        return self._bits(config, self.state(tables), self.setting.target, self._new_token, text)
+        if self.objective is None:
+            return None
+        checkpoint = self.setting.checkpoint
+        checkpoint = replace(checkpoint, tensors={**checkpoint.tensors, **self.setting.tensors(made)})
+        return self._bits(self._changed, checkpoint, self.setting.target, self._new_token, text)
 
     @cached_property
     def lacking(self) -> str:
@@ -214,6 +201,13 @@ class _Model:
         return f"no loss: nothing says which of the new tokens serves as {purpose} (--special {purpose}=TOKEN)"
 
     @cached_property
+    def _changed(self) -> Model:
+        """The model of the new vocabulary."""
+        checkpoint = self.setting.checkpoint
+        config = self.setting.numbers().resized(checkpoint.config or {}, self.setting.count)
+        return anatomies.from_config(config, f"{checkpoint.source} under the new tokenizer")
+
+    @cached_property
     def _own_token(self) -> int | None:
         """The token that the objective needs."""
         objective = self.objective
@@ -222,35 +216,27 @@ class _Model:
     @cached_property
     def _new_token(self) -> int | None:
         """The same among the new tokens."""
-        source, target, named = self.setting.source, self.setting.target, self.setting.inputs.named
+        numbers = self.setting.numbers()
         if self.objective == "masked":
-            return purposes_of(target, named).get("mask")
-        numbers = Numbers(source, target, named)
-        moved = numbers.moved({"decoder_start_token_id": self._own_token}, 0)["decoder_start_token_id"]
+            return numbers.purposes.get("mask")
+        moved = numbers.moved({"decoder_start_token_id": self._own_token})["decoder_start_token_id"]
         return None if numbers.problems else moved
 
     def _bits(
-        self, config: Mapping[str, object], state: Mapping[str, Tensor], tokens: Tokens, needed: int | None, text: str
+        self, model: Model, checkpoint: Checkpoint, tokens: Tokens, needed: int | None, text: str
     ) -> float | None:
         """Bits per byte of the text's beginning; nothing where the model predicts no tokens, or lacks what it needs to."""
         if self.objective is None or (needed is None and self.objective != "causal"):
             return None
-        module = anatomies.from_config(config, "the model").rebuild().eval()
+        layout = layout_on_disk(model, {name: tensor.shape for name, tensor in checkpoint.tensors.items()})
+        module = model.rebuild().eval()
         held = module.state_dict(keep_vars=True)
         lost, predicted = 0.0, 0
         with torch.no_grad():
-            for name, tensor in state.items():
+            for name, tensor in state_of(model, layout, checkpoint).items():
                 held[name].copy_(tensor)
             for ids in pieces(torch.tensor(tokens.ids(text)), longest_piece(module, LENGTH)):
                 lost += float(text_loss(module, ids[None], self.objective, mask=needed, start=needed))
                 told = ids[places_predicted(self.objective, len(ids))]
                 predicted += sum(len(tokens.spelled.get(number, b"")) or 1 for number in told.tolist())
         return lost / math.log(2) / max(1, predicted)
-
-
-def _resized(config: Mapping[str, object], size: int) -> dict[str, object]:
-    changed = {
-        key: _resized(value, size) if isinstance(value, Mapping) and "vocab_size" in value else value
-        for key, value in config.items()
-    }
-    return {**changed, **({"vocab_size": size} if "vocab_size" in config else {}), "pad_token_id": None}

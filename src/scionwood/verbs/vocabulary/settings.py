@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,38 @@ from scionwood.errors import MatchError
 from scionwood.verbs.tokenizer.settings import GENERATION
 from scionwood.verbs.tokenizer.union import tokenizer_files
 from scionwood.verbs.tokenizer.vocabulary import SETTINGS, TOKENIZER, document, is_tokenizer_file
-from scionwood.verbs.vocabulary.tokens import INSTEAD, Tokens, overlap_of, purposes_of
+from scionwood.verbs.vocabulary.tables import SettingPath
+from scionwood.verbs.vocabulary.tokens import INSTEAD, PURPOSES, Tokens, overlap_of, purposes_of
 
 __all__ = ["Numbers", "Settled", "settle"]
 
+_SPECIAL_TOKENS = "special_tokens_map.json"
+
 _DECODER_START = "decoder_start"
 
-_LISTS = ("suppress_tokens", "begin_suppress_tokens")
-"""Keys of tokens that are not to be written; of these, those stay that are tokens still."""
+_TOKEN = re.compile(r"_token_(ids?|index|indices)$")
+"""How keys end that name a token, or several, by number."""
+
+_Moved = Callable[[Any], Any]
+"""From the number of a token, or from numbers in lists, to the new ones; a KeyError, where one is a token no more."""
+
+
+def _all(entry: Any, moved: _Moved) -> Any:
+    return moved(entry)
+
+
+_LISTS: Mapping[str, Callable[[Any, _Moved], Any]] = {
+    "suppress_tokens": _all,
+    "begin_suppress_tokens": _all,
+    "bad_words_ids": _all,
+    "force_words_ids": _all,
+    "forced_decoder_ids": lambda entry, moved: [entry[0], moved(entry[1])],  # a place, and the token there
+    "sequence_bias": lambda entry, moved: [moved(entry[0]), entry[1]],  # tokens, and what they are favoured by
+}
+"""Keys of what a text must have or not, and where in an entry tokens stand; the entries stay whose tokens are tokens still."""
+
+_NAMED = ("lang_to_id", "task_to_id")
+"""Keys of tokens by name; of these, those stay that are tokens still."""
 
 
 class Settled:
@@ -41,21 +67,19 @@ class Settled:
         self.documents = documents
 
 
-def settle(
-    checkpoint: Checkpoint, source: Tokens, target: Tokens, rows: int, named: Mapping[str, str] | None = None
-) -> Settled:
-    """Give a model the new tokenizer's files, and its configs the new numbers.
+def settle(checkpoint: Checkpoint, numbers: Numbers, rows: int) -> Settled:
+    """Give a model the new tokenizer's files, and its configs the new numbers; say what they name no more.
 
     Raises:
         MatchError: tokens that the model's config names have no counterpart; all of them.
     """
-    numbers = Numbers(source, target, named)
-    config = None if checkpoint.config is None else numbers.moved(checkpoint.config, rows)
+    target, named = numbers.target, numbers.named
+    config = None if checkpoint.config is None else numbers.resized(checkpoint.config, rows)
     generation = document(checkpoint, GENERATION)
     generated = {}
     if generation is not None:
         settings = parse_json_object(generation, f"The {GENERATION} of {checkpoint.source}")
-        generated = {GENERATION: _json(numbers.moved(settings, rows))}
+        generated = {GENERATION: _json(numbers.moved(settings))}
     numbers.need_mask(checkpoint.config or {})
     if numbers.problems:
         raise MatchError(
@@ -63,12 +87,19 @@ def settle(
             problems=numbers.problems,
             hint="say which of its tokens serve, with --special PURPOSE=TOKEN (special={…}), or add them to the tokenizer",
         )
+    if numbers.lost:
+        told = "; ".join(numbers.lost)
+        warnings.warn(
+            f"The configs name tokens that the new tokenizer lacks, and name them no more: {told}", stacklevel=3
+        )
     rest = {name: path for name, path in checkpoint.side_files.items() if not is_tokenizer_file(name)}
     documents = {name: text for name, text in checkpoint.documents.items() if not is_tokenizer_file(name)}
     if target.vocabulary.converted or TOKENIZER not in target.files:
         documents |= tokenizer_files(target.vocabulary)
     if named or SETTINGS not in target.files:
         documents[SETTINGS] = _json(_settings(target, named))
+    if named and _SPECIAL_TOKENS in target.files:
+        documents[_SPECIAL_TOKENS] = _json(_special_tokens(target, named))
     return Settled(config, {**rest, **target.files}, {**documents, **generated})
 
 
@@ -78,11 +109,19 @@ def _settings(target: Tokens, named: Mapping[str, str] | None) -> dict[str, Any]
     Without a class, transformers would take the model's own, which may cut text in its own way whatever the file says.
     """
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **target.vocabulary.settings}
+    return {**settings, **_spelled_by_purpose(target, named)}
+
+
+def _special_tokens(target: Tokens, named: Mapping[str, str]) -> dict[str, Any]:
+    """The older file of special tokens, which transformers believes more than the settings, with those that the user named."""
+    text = target.files[_SPECIAL_TOKENS].read_bytes()
+    held = parse_json_object(text, f"The {_SPECIAL_TOKENS} of {target.vocabulary.source}")
+    return {**held, **_spelled_by_purpose(target, named)}
+
+
+def _spelled_by_purpose(target: Tokens, named: Mapping[str, str] | None) -> dict[str, str]:
     spelled = {number: token for token, number in target.vocabulary.ids.items()}
-    return {
-        **settings,
-        **{f"{purpose}_token": spelled[number] for purpose, number in purposes_of(target, named).items()},
-    }
+    return {f"{purpose}_token": spelled[number] for purpose, number in purposes_of(target, named).items()}
 
 
 class Numbers:
@@ -92,20 +131,37 @@ class Numbers:
         source: the model's own tokenizer.
         target: the new one.
         named: purpose → new special token, where the tokenizer does not say.
+        sizes: which settings count the rows of the model's tables, by path.
+        held: how many rows these have.
     """
 
-    def __init__(self, source: Tokens, target: Tokens, named: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        source: Tokens,
+        target: Tokens,
+        named: Mapping[str, str] | None,
+        sizes: Collection[SettingPath],
+        held: int,
+    ) -> None:
         self.source = source
         self.target = target
         self.named = named
+        self.sizes = sizes
+        self.held = held
         self.purposes = purposes_of(target, named)
         self.spelled = {number: token for token, number in source.vocabulary.ids.items()}
         self._problems: dict[str, None] = {}
+        self._lost: dict[str, None] = {}
 
     @property
     def problems(self) -> list[str]:
-        """What has no counterpart, once each."""
+        """What has no counterpart and is needed, once each."""
         return list(self._problems)
+
+    @property
+    def lost(self) -> list[str]:
+        """What has no counterpart and has gone from lists, a text for each list."""
+        return list(self._lost)
 
     @cached_property
     def same(self) -> dict[int, int]:
@@ -113,20 +169,31 @@ class Numbers:
         overlap = overlap_of(self.source, self.target, self.named).tolist()
         return {old: new for new, old in reversed(list(enumerate(overlap))) if old >= 0}
 
-    def moved(self, config: Mapping[str, Any], rows: int, path: str = "") -> dict[str, Any]:
+    def resized(self, config: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """A model's config under the new numbers, with so many rows."""
+        result = self.moved(config)
+        for *parts, last in self.sizes:
+            place = result
+            for name in parts:
+                place = place.setdefault(name, {})
+            place[last] = rows
+        return result
+
+    def moved(self, config: Mapping[str, Any], path: SettingPath = ()) -> dict[str, Any]:
         """A config under the new numbers."""
         result: dict[str, Any] = {}
         for key, value in config.items():
-            if key == "vocab_size" and isinstance(value, int):
-                result[key] = rows
-            elif key.endswith("_token_id") and type(value) is int:
-                result[key] = self._number(path + key, value)
-            elif key.endswith("_token_id") and isinstance(value, list):
-                result[key] = list(dict.fromkeys(self._number(path + key, number, several=True) for number in value))
+            here = (*path, key)
+            if _TOKEN.search(key) and type(value) is int:
+                result[key] = self._number(here, value)
+            elif _TOKEN.search(key) and isinstance(value, list) and all(type(each) is int for each in value):
+                result[key] = self._several(here, value)
             elif key in _LISTS and isinstance(value, list):
-                result[key] = [self.same[number] for number in value if number in self.same]
+                result[key] = self._entries(here, value)
+            elif key in _NAMED and isinstance(value, Mapping):
+                result[key] = self._by_name(here, value)
             elif isinstance(value, Mapping) and (key.endswith("_config") or key in ("encoder", "decoder")):
-                result[key] = self.moved(value, rows, f"{path}{key}.")
+                result[key] = self.moved(value, here) if self._is_own(here, value) else value
             else:
                 result[key] = value
         return result
@@ -138,24 +205,90 @@ class Numbers:
             token = self.spelled[self.source.special["mask"]]
             self._problems[f"the model fills in {token!r}, and nothing says which of the new tokens is for that"] = None
 
-    def _number(self, path: str, number: int, *, several: bool = False) -> int:
-        token = self.spelled.get(number)
-        if token is None:
-            return number  # no token has it, as -1 for none
-        purpose = path.rpartition(".")[2].removesuffix("_token_id").removeprefix("forced_")
+    def _is_own(self, path: SettingPath, part: Mapping[str, Any]) -> bool:
+        """Whether a part of a config speaks of this vocabulary: one with tokens of its own counts others."""
+        return "vocab_size" not in part or any(size[: len(path)] == path for size in self.sizes)
+
+    def _number(self, path: SettingPath, number: int) -> int | None:
+        found = self._found(path, number)
+        if found is None and not self._is_none(path, number):
+            self._problems[self._missing(path, number)] = None
+            return 0  # a report goes on, and what it measures is not padded
+        return found
+
+    def _several(self, path: SettingPath, numbers: list[int]) -> list[int]:
+        """Of several tokens for one purpose, those that have a counterpart; there must be one."""
+        found = {number: self._found(path, number, several=True) for number in numbers}
+        missing = [number for number, new in found.items() if new is None and not self._is_none(path, number)]
+        kept = [new for new in dict.fromkeys(found.values()) if new is not None]
+        if kept:
+            self._lose(path, len(numbers), len(missing))
+        else:
+            self._problems |= {self._missing(path, number): None for number in missing}
+        return kept
+
+    def _found(self, path: SettingPath, number: int, *, several: bool = False) -> int | None:
+        """The new number of a token: of what serves the same, or is the same; a number below zero stands for none."""
+        if number < 0:
+            return number
+        purpose = _purpose(path)
         own = [self.purposes.get(purpose), self.purposes.get(INSTEAD.get(purpose, ""))]
         serves = [each for each, held in self.source.special.items() if held == number]
-        same = [self.target.vocabulary.ids.get(token)]
+        same = [self._same(number)]
         same += [self.purposes.get(each) for each in [*serves, *(INSTEAD.get(each, "") for each in serves)]]
         # Of several that end a text, each is sought for itself; a single one is whatever ends a text now.
         choices = [*same, *own] if several else [*own, *same]
         if purpose == _DECODER_START:
             choices += [self.purposes.get("bos"), self.purposes.get("pad")]
-        found = next((choice for choice in choices if choice is not None), None)
-        if found is None:
-            self._problems[f"{path} is {token!r}, and nothing says which of the new tokens is for that"] = None
-            return number
-        return found
+        return next((choice for choice in choices if choice is not None), None)
+
+    def _same(self, number: int) -> int | None:
+        """The new number of a text, or of the same spelling of what stands for no text."""
+        if number in self.source.spelled:
+            return self.same.get(number)
+        return self.target.vocabulary.ids.get(self.spelled.get(number, ""))
+
+    def _is_none(self, path: SettingPath, number: int) -> bool:
+        """Whether a special token is one that the model never had: families have numbers that hold unless a config says else."""
+        return number >= self.held and _purpose(path) in (*PURPOSES, _DECODER_START)
+
+    def _missing(self, path: SettingPath, number: int) -> str:
+        token = self.spelled.get(number)
+        told = f"{number}, a row that no token has" if token is None else repr(token)
+        return f"{'.'.join(path)} is {told}, and nothing says which of the new tokens is for that"
+
+    def _entries(self, path: SettingPath, entries: list[Any]) -> list[Any] | None:
+        kept = []
+        for entry in entries:
+            try:
+                kept.append(_LISTS[path[-1]](entry, self._word))
+            except (KeyError, TypeError, IndexError):
+                continue
+        self._lose(path, len(entries), len(entries) - len(kept))
+        return kept or None
+
+    def _word(self, tokens: Any) -> Any:
+        if isinstance(tokens, list):
+            return [self._word(each) for each in tokens]
+        return tokens if tokens is None or tokens < 0 else self.same[tokens]
+
+    def _by_name(self, path: SettingPath, numbers: Mapping[str, Any]) -> dict[str, Any] | None:
+        kept = {name: self.same[number] for name, number in numbers.items() if number in self.same}
+        self._lose(path, len(numbers), len(numbers) - len(kept))
+        return kept or None
+
+    def _lose(self, path: SettingPath, count: int, lost: int) -> None:
+        if lost:
+            self._lost[f"{lost:,} of {count:,} in {'.'.join(path)}"] = None
+
+
+def _purpose(path: SettingPath) -> str:
+    """What the token of a key is for.
+
+    >>> _purpose(("text_config", "forced_eos_token_id"))
+    'eos'
+    """
+    return _TOKEN.sub("", path[-1]).removeprefix("forced_")
 
 
 def _json(value: object) -> bytes:

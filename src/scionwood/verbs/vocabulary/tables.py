@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from scionwood.anatomy import Anatomy, Model, derive
 from scionwood.anatomy.layout import Slot, layout_on_disk
+from scionwood.anatomy.reasons import silence
 from scionwood.checkpoint import Checkpoint, LazyTensor
 from scionwood.errors import MatchError
 
-__all__ = ["Role", "Table", "tables_of"]
+__all__ = ["Role", "SettingPath", "Table", "sizes_of", "tables_of"]
+
+SettingPath = tuple[str, ...]
+"""Where a setting stands in a config: ``("text_config", "vocab_size")``."""
 
 Role = Literal["input", "output", "bias"]
 
@@ -24,12 +30,14 @@ class Table:
 
     Args:
         stored: the tensor as it lies in the checkpoint.
+        tensor: the name of the module's tensor that it is.
         dim: which of its dimensions counts tokens.
         role: ``input`` is looked up, by itself or tied with the head; ``output`` gives logits; ``bias`` is added to them.
         tied: it is looked up and gives logits.
     """
 
     stored: LazyTensor
+    tensor: str
     dim: int
     role: Role
     tied: bool
@@ -60,7 +68,7 @@ def tables_of(model: Model, checkpoint: Checkpoint) -> list[Table]:
             for slot in layout.get(name, ()):
                 if _whole(slot, anatomy.tensors[name].shape):
                     stored = checkpoint.tensors[slot.name]
-                    found[slot.name] = Table(stored, slot.order.index(place), role, tied)
+                    found[slot.name] = Table(stored, name, slot.order.index(place), role, tied)
     # A tied tensor that some files hold a second time, under the other name.
     for alias, kept in anatomy.ties.items():
         own = next((found[slot.name] for slot in layout.get(kept, ()) if slot.name in found), None)
@@ -72,6 +80,62 @@ def tables_of(model: Model, checkpoint: Checkpoint) -> list[Table]:
             hint="only models of text have a vocabulary; scionwood anatomy shows the axes",
         )
     return list(found.values())
+
+
+def sizes_of(model: Model, tables: Sequence[Table]) -> frozenset[SettingPath]:
+    """Return the settings of a model's config that say how many rows its tables have.
+
+    Models are built with one row more: a setting that changes tables, and nothing else, counts their rows. One of that
+    number that no tensor hangs on is believed where it calls itself a vocabulary: Marian takes its loss by such a one.
+
+    Raises:
+        MatchError: tables have as many rows as no setting says.
+    """
+    state = model.module.state_dict(keep_vars=True)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    held = {id(state[table.tensor]) for table in tables}
+    own = {name for name, tensor in state.items() if id(tensor) in held}  # under all names that tied ones have
+    rows = {table.rows for table in tables}
+    found: set[SettingPath] = set()
+    counted: set[str] = set()
+    for path, value in _numbers(model.config):
+        if value not in rows:
+            continue
+        changed = _changed(model, path, value + 1, shapes)
+        if changed is not None and changed <= own and (changed or "vocab" in path[-1]):
+            found.add(path)
+            counted |= changed
+    if own - counted:
+        raise MatchError(
+            f"{model.source} has tables of tokens whose rows no setting of its config counts.",
+            problems=[f"{name}, of the shape {list(shapes[name])}" for name in sorted(own - counted)],
+            hint="a table with other rows would not load; such models keep their vocabulary",
+        )
+    return frozenset(found)
+
+
+def _numbers(config: Any, path: SettingPath = ()) -> Iterator[tuple[SettingPath, int]]:
+    """The whole numbers in a config of transformers and in its parts, by path."""
+    for name, value in vars(config).items():
+        if type(value) is int and not name.startswith("_"):
+            yield (*path, name), value
+        elif hasattr(value, "model_type"):
+            yield from _numbers(value, (*path, name))
+
+
+def _changed(model: Model, path: SettingPath, value: int, shapes: Mapping[str, tuple[int, ...]]) -> set[str] | None:
+    """The names of the tensors that have another shape with another setting; nothing where no model has it."""
+    config = copy.deepcopy(model.config)
+    part = config
+    for name in path[:-1]:
+        part = getattr(part, name)
+    setattr(part, path[-1], value)
+    try:
+        with torch.device("meta"), silence():
+            state = type(model.module)(config).state_dict(keep_vars=True)
+    except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
+        return None
+    return {name for name in {**shapes, **state} if name not in state or tuple(state[name].shape) != shapes.get(name)}
 
 
 def _token_axes(anatomy: Anatomy) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,13 +25,14 @@ from scionwood.checkpoint import (
 )
 from scionwood.checkpoint import open as open_checkpoint
 from scionwood.checkpoint.parent import told
+from scionwood.engine.threads import use_threads
 from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Rows
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
-from scionwood.verbs.vocabulary.settings import settle
-from scionwood.verbs.vocabulary.tables import Table, as_stored, tables_of
+from scionwood.verbs.vocabulary.settings import Numbers, settle
+from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, sizes_of, tables_of
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, read_tokens, tokens_beside
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
@@ -84,27 +85,28 @@ def vocabulary(
     """
     function = registry.load(method, family="vocabulary")
     resolved = resolve(function, dict(options or {}))
-    if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
-        raise MethodError(f"Rows cannot be brought up to a multiple of {pad_to_multiple_of}.")
     setting = setting_of(
-        source, tokenizer, text=text, vectors=vectors, seed=seed, special=special, match=match, inputs=inputs
+        source,
+        tokenizer,
+        text=text,
+        vectors=vectors,
+        seed=seed,
+        pad_to_multiple_of=pad_to_multiple_of,
+        special=special,
+        match=match,
+        inputs=inputs,
     )
     checkpoint = setting.checkpoint
-    multiple = pad_to_multiple_of or 1
-    rows = -(-setting.target.size // multiple) * multiple
-    settled = settle(checkpoint, setting.source, setting.target, rows, special)
+    settled = settle(checkpoint, setting.numbers(), setting.count)
     made = setting.rows(function, resolved)
-    tensors: dict[str, LazyTensor] = {}
-    entries: list[Entry] = []
-    for name, stored in checkpoint.tensors.items():
-        table = setting.tables.get(name)
-        if table is None:
-            tensors[name] = stored
-            entries.append(Entry(name, "copied", name, "", stored.num_elements))
-            continue
-        tensors[name] = _tensor(name, table, made[name], rows, setting.source.size)
-        detail = _detail(made[name], rows - setting.target.size)
-        entries.append(Entry(name, "reworded", name, detail, tensors[name].num_elements))
+    tensors: dict[str, LazyTensor] = {**checkpoint.tensors, **setting.tensors(made)}
+    padding = setting.count - setting.target.size
+    entries = [
+        Entry(name, "reworded", name, _detail(made[name], padding), tensor.num_elements)
+        if name in made
+        else Entry(name, "copied", name, "", tensor.num_elements)
+        for name, tensor in tensors.items()
+    ]
     recipe: dict[str, Any] = {
         "verb": "vocabulary",
         "source": told(checkpoint),
@@ -143,26 +145,42 @@ class Setting:
     Args:
         checkpoint: the model.
         tables: the stored tensors with a row for each token, by name.
+        sizes: the settings of its config that say how many rows these have, by path.
         source: its tokenizer.
         target: the new one.
+        count: how many rows the tables get, padding included.
         inputs: what methods ask for.
     """
 
     checkpoint: Checkpoint
     tables: Mapping[str, Table]
+    sizes: Collection[SettingPath]
     source: Tokens
     target: Tokens
+    count: int
     inputs: Inputs
 
+    def numbers(self) -> Numbers:
+        """What moves the numbers of tokens in configs."""
+        held = min(table.rows for table in self.tables.values())
+        return Numbers(self.source, self.target, self.inputs.named, self.sizes, held)
+
     def rows(self, method: Callable[..., Rows], options: Mapping[str, Any]) -> dict[str, Rows]:
-        """Ask a method for the rows of every table."""
+        """Ask a method for the rows of every table; on one thread, that they are the same whatever the machine has."""
         held = {name: table.read(self.source.size).float() for name, table in self.tables.items()}
         # The input table and the head, or one where they are tied: what CW2V learns together.
         matrices = [held[name] for name, table in self.tables.items() if table.role != "bias"][:2]
         kept: dict[str, Any] = {}
+        with use_threads(1):
+            return {
+                name: method(*self.inputs.hand(method, held[name], table.role, matrices, kept).values(), **options)
+                for name, table in self.tables.items()
+            }
+
+    def tensors(self, made: Mapping[str, Rows]) -> dict[str, ComputedTensor]:
+        """The tables with these rows, as they are stored."""
         return {
-            name: method(*self.inputs.hand(method, held[name], table.role, matrices, kept).values(), **options)
-            for name, table in self.tables.items()
+            name: _tensor(name, self.tables[name], rows, self.count, self.source.size) for name, rows in made.items()
         }
 
 
@@ -173,6 +191,7 @@ def setting_of(
     text: Sequence[str | Path] = (),
     vectors: Sequence[str | Path] = (),
     seed: int = 0,
+    pad_to_multiple_of: int | None = None,
     special: Mapping[str, str] | None = None,
     match: Match = "exact",
     inputs: Mapping[str, Any] | None = None,
@@ -181,9 +200,12 @@ def setting_of(
 
     Raises:
         SourceError: something cannot be read.
-        MatchError: the model has no config, no table of tokens, or no tokenizer.
-        MethodError: there is no such way to match, or there are too many files of vectors.
+        MatchError: the model has no config, no table of tokens, or no tokenizer, or its config does not count its rows.
+        MethodError: there is no such way to match or to pad, or there are too many files of vectors.
     """
+    multiple = 1 if pad_to_multiple_of is None else pad_to_multiple_of
+    if multiple < 1:
+        raise MethodError(f"Rows cannot be brought up to a multiple of {multiple}.")
     if match not in get_args(Match):
         ways = get_args(Match)
         raise MethodError(f"Tokens match {' or '.join(ways)}, not {match!r}{nearest(str(match), ways)}.")
@@ -201,7 +223,8 @@ def setting_of(
     least = min(table.rows for table in tables.values())
     own = tokens_beside(checkpoint, least)
     handed = Inputs(own, target, text=documents, vectors=spaces, seed=seed, named=special, given=inputs, match=match)
-    return Setting(checkpoint, tables, own, target, handed)
+    count = -(-target.size // multiple) * multiple
+    return Setting(checkpoint, tables, sizes_of(model, list(tables.values())), own, target, count, handed)
 
 
 def _tensor(name: str, table: Table, made: Rows, rows: int, count: int) -> ComputedTensor:
@@ -212,7 +235,8 @@ def _tensor(name: str, table: Table, made: Rows, rows: int, count: int) -> Compu
 
     def padding(own: Tensor) -> Tensor:
         if not mean:
-            mean.append(made.apply(own).mean(0, keepdim=True))
+            with use_threads(1):
+                mean.append(made.apply(own).mean(0, keepdim=True))
         return mean[0]
 
     def compute(start: int, stop: int) -> Tensor:
