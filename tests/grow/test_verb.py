@@ -17,6 +17,7 @@ import scionwood
 from scionwood.cli import run
 from scionwood.errors import MatchError, MethodError, ScionwoodError
 from scionwood.train.growth.learngene import LinearExpansion
+from scionwood.verbs.target import target_config
 
 LLAMA = LISTED["Llama"]
 DOUBLE = {"hidden_size": 96, "num_attention_heads": 12, "num_key_value_heads": 6, "intermediate_size": 160}
@@ -323,6 +324,33 @@ def test_layer_kinds_follow_the_blocks() -> None:
     grown = scionwood.grow(stored(module, config), set={"num_hidden_layers": 4})
     assert grown.config is not None
     assert grown.config["layer_types"] == ["sliding_attention"] * 2 + ["full_attention"] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "lists"),
+    [
+        ({"model_type": "llama", "eos_token_id": [1, 2]}, {"eos_token_id": [1, 2]}),
+        ({"model_type": "vit", "image_size": [16, 8], "patch_size": 4}, {"image_size": [16, 8]}),
+        ({"model_type": "mamba2", "num_heads": 8, "time_step_limit": [0.0, 4.0]}, {"time_step_limit": [0.0, 4.0]}),
+        (
+            {
+                "model_type": "gemma3n_text",
+                "num_kv_shared_layers": 0,
+                "hidden_size_per_layer_input": 8,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "intermediate_size": [24, 32],
+            },
+            {"intermediate_size": [24, 24, 32, 32], "layer_types": ["sliding_attention"] * 2 + ["full_attention"] * 2},
+        ),
+    ],
+)
+def test_lists_follow_the_layers_where_they_have_an_entry_for_each(
+    settings: dict[str, Any], lists: dict[str, Any]
+) -> None:
+    sizes = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 4, "head_dim": 4}
+    config = sizes | {"num_key_value_heads": 2, "num_hidden_layers": 2} | settings
+    made = target_config(config, None, {"num_hidden_layers": 4}, "stack", deeper=lambda *_: [0, 0, 1, 1])
+    assert {key: made[key] for key in lists} == lists
 
 
 REFUSED = [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from transformers import PretrainedConfig
 
-__all__ = ["Model", "check_family", "from_config", "from_factory", "from_module"]
+__all__ = ["Model", "check_family", "from_config", "from_factory", "from_module", "shapes_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +165,24 @@ def check_family(config: Mapping[str, Any], source: str) -> str:
             )
         raise AnatomyError(f"{source}: transformers knows no model_type {family!r}{nearest(str(family), known)}")
     return family
+
+
+def shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
+    """The tensors of the model that a config describes, by name; nothing, where none can be built.
+
+    >>> sizes = {"vocab_size": 8, "hidden_size": 4, "intermediate_size": 6, "num_attention_heads": 2}
+    >>> len(shapes_of({"model_type": "llama", "num_hidden_layers": 1} | sizes))
+    11
+    >>> shapes_of({"model_type": "llama", "num_hidden_layers": 1, "layer_types": []} | sizes)
+    """
+    try:
+        settings = _settings(dict(config), "config")
+        model_class = _model_class(settings, "config")
+        with torch.device("meta"), silence():
+            module = model_class(settings)
+    except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
+        return None
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
 
 
 def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:

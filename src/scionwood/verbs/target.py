@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
+from scionwood.anatomy.build import shapes_of
 from scionwood.anatomy.settings import own_name, worked_out
 from scionwood.checkpoint import Checkpoint, open_config
 from scionwood.errors import MethodError, nearest
@@ -186,7 +188,33 @@ def _follow_depth(
         others = [key for key in was if key.startswith("num_") and key.endswith("_layers") and key != name]
         if old in [was[key] for key in others]:
             continue
-        for key, value in was.items():
-            if isinstance(value, list) and len(value) == old and (*path, key) not in asked:
+        lists = {key for key, value in was.items() if isinstance(value, list) and len(value) == old}
+        for key in _entries_for_each_layer(before, path, name, lists):
+            if (*path, key) not in asked:
                 chosen = blocks(rules[0], old, new) if new < old or deeper is None else deeper(rules[0], old, new)
-                now[key] = [value[number] for number in chosen]
+                now[key] = [was[key][number] for number in chosen]
+
+
+def _entries_for_each_layer(
+    config: Mapping[str, Any], path: Sequence[str], depth: str, lists: AbstractSet[str]
+) -> set[str]:
+    """Those of some lists without one entry more in which a model of one layer more is another, or cannot be built."""
+
+    def deeper(longer: AbstractSet[str]) -> dict[str, tuple[int, ...]] | None:
+        made = copy.deepcopy(dict(config))
+        part = _part(made, path)
+        part[depth] += 1
+        for key in longer:
+            part[key] = [*part[key], part[key][-1]]
+        return shapes_of(made)
+
+    found = {key for key in lists if "layer" in key}
+    unknown = lists - found
+    # Two numbers of another kind may stand there by chance, as a size or a range does, of which no model takes three.
+    together = deeper(lists) if unknown else None
+    for key in unknown:
+        longer = found | {key} if together is None else lists
+        whole = deeper(longer) if together is None else together
+        if whole is not None and whole != deeper(longer - {key}):
+            found.add(key)
+    return found
