@@ -86,6 +86,55 @@ def test_a_fused_projection_side_by_side_and_one_interleaved_by_head():
     assert key.rows.tolist() == [head * 48 + 16 + n for head in range(3) for n in range(16)]
 
 
+class Attending(nn.Module):
+    """An attention written by hand: its keys are transposed when they meet the queries."""
+
+    def __init__(self, width: int = 32, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        scores = (q @ k.transpose(-2, -1)).softmax(-1)
+        return x + self.o((scores @ v).transpose(1, 2).flatten(2))
+
+
+def test_keys_are_as_wide_as_queries_however_long_the_text_is():
+    for length in (8, 10):
+        found = flow(from_module(Attending(), torch.zeros(2, length, 32))).uses
+        assert [roles(own) for own in found] == [[(role, 4, 4, 8, 32)] for role in ("query", "key", "value", "output")]
+    assert roles(use("Gemma2", "model.layers.0.self_attn.k_proj.weight")) == [("key", 6, 3, 10, 30)]
+
+
+@pytest.mark.parametrize(
+    ("name", "fused", "output", "heads", "rows"),
+    [
+        ("transformer", "encoder.layers.0.self_attn.in_proj_weight", "encoder.layers.0.self_attn.out_proj.weight", (3, 3, 4), (0, 12, 24)),
+        # The queries of a cross attention are taken from one part of the weight, keys and values from the other.
+        ("transformer", "decoder.layers.0.multihead_attn.in_proj_weight", "decoder.layers.0.multihead_attn.out_proj.weight", (2, 2, 6), (0, 12, 24)),
+        ("BLOOM", "transformer.h.0.self_attention.query_key_value.weight", "transformer.h.0.self_attention.dense.weight", (6, 6, 8), (0, 8, 16)),
+        ("Falcon (multi-query)", "transformer.h.0.self_attention.query_key_value.weight", "transformer.h.0.self_attention.dense.weight", (6, 1, 8), (0, 48, 56)),
+        ("Falcon (new decoder)", "transformer.h.0.self_attention.query_key_value.weight", "transformer.h.0.self_attention.dense.weight", (6, 3, 8), (0, 16, 24)),
+        ("GPT-NeoX-Japanese", "gpt_neox_japanese.layers.0.attention.query_key_value.weight", "gpt_neox_japanese.layers.0.attention.dense.weight", (3, 3, 16), (0, 16, 32)),
+    ],
+)  # fmt: skip
+def test_fused_attentions_of_every_weave(name, fused, output, heads, rows):
+    queries, keys, values = heads[0] * heads[2], heads[1] * heads[2], heads[1] * heads[2]
+    sizes = {"query": queries, "key": keys, "value": values, "output": queries}
+    assert roles(use(name, fused)) == [(role, *heads, sizes[role]) for role in ("query", "key", "value")]
+    assert roles(use(name, output)) == [("output", *heads, queries)]
+    assert tuple(int(own.rows[0]) for own in use(name, fused).projections) == rows
+    taken = torch.cat([own.rows for own in use(name, fused).projections])
+    assert torch.equal(taken.sort().values, torch.arange(queries + keys + values))
+
+
+def test_weights_that_layers_share_have_one_role():
+    attention = "albert.encoder.albert_layer_groups.0.albert_layers.0.attention"
+    for part, role in (("query", "query"), ("key", "key"), ("value", "value"), ("dense", "output")):
+        assert roles(use("ALBERT", f"{attention}.{part}.weight")) == [(role, 6, 6, 8, 48)]
+
+
 def test_cross_attention_takes_keys_from_outside_the_branch():
     queries = use("T5", "decoder.block.0.layer.1.EncDecAttention.q.weight")
     keys = use("T5", "decoder.block.0.layer.1.EncDecAttention.k.weight")
@@ -173,3 +222,45 @@ def test_maps_packed_in_one_tensor_are_stacked_when_they_are_used_one_by_one():
         ("first", True, False),
         ("second", True, True),
     ]
+
+
+class Steps(nn.Module):
+    """What is computed step by step and written into places of one tensor, whole or part."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.a, self.b, self.h = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros_like(x)
+        if self.how == "step by step":
+            for step in range(4):
+                out[:, step] = self.b(torch.relu(self.a(x[:, step])))
+        elif self.how == "rows":
+            out[:, torch.tensor([0, 2])] = self.b(torch.relu(self.a(x[:, :2])))
+        elif self.how == "through a view":
+            out.view(-1, 8).index_add_(0, torch.arange(8), self.b(torch.relu(self.a(x))).view(-1, 8))
+        else:
+            view = out.view(-1, 8)
+            out.masked_scatter_(x > 0, self.b(torch.relu(self.a(x))))
+            return self.h(torch.relu(view))
+        return x + self.h(torch.relu(out)).repeat(1, 1, 3)[..., :8]
+
+
+@pytest.mark.parametrize("how", ["step by step", "rows", "through a view", "the whole of a view"])
+def test_what_is_written_into_a_tensor_is_in_it(how):
+    found = flow(from_module(Steps(how), torch.randn(2, 4, 8)))
+    uses = {own.tensor: own for own in found.uses}
+    assert not any(own.head for own in uses.values() if own.tensor[0] in "ab")
+    assert uses["h.weight"].reads == "relu"
+    if how != "the whole of a view":
+        assert len(found.residuals) == 1
+        branches = [uses[f"{name}.weight"].branch for name in "abh"]
+        assert [(own.place, own.last) for own in branches] == [(0, False), (1, False), (2, True)]
+    else:
+        assert uses["h.weight"].head
+
+
+def test_what_recurs_is_no_head():
+    assert [own.tensor for own in followed("RWKV").uses if own.head] == ["head.weight"]

@@ -1,5 +1,6 @@
 """The verb: every initialiser on every architecture, by the graph alone; layouts, ledgers, bytes, refusals."""
 
+import copy
 import functools
 import itertools
 import json
@@ -140,6 +141,33 @@ def test_norms_are_left_and_said_to_be():
     assert ledger is not None
     gain = next(entry for entry in ledger if entry.name.endswith("LayerNorm.weight"))
     assert (gain.action, gain.detail) == ("left", "zero does not set a gain: begins as its class begins it")
+
+
+@pytest.mark.parametrize("family", ["BERT", "Gemma2", "BLOOM", "Falcon (new decoder)", "ALBERT"])
+def test_mimetic_products_of_attentions_that_are_written_out(family):
+    """Without noise a head's queries and keys make b times a projector of the head's rank, and values and output -b I."""
+    net = model(family).rebuild()
+    net.set_attn_implementation("eager")
+    initialize(net, method="mimetic", options={"alpha_qk": 0.0, "alpha_vo": 0.0})
+    config = copy.deepcopy(net.config)
+    config.architectures = [type(net).__name__]
+    built = scionwood.anatomy.from_config(config)
+    state, parts = net.state_dict(), {}
+    for place in places_of(built, derive(built), flow(built)):
+        if place.site.is_weight and place.site.attention is not None:
+            own = place.site.attention
+            parts.setdefault(own.block, {})[own.role] = (own, place.read(state[place.tensor]))
+    assert parts
+    for four in parts.values():
+        own, query = four["query"]
+        queries, keys = query.unflatten(0, (own.heads, -1)), four["key"][1].unflatten(0, (own.kv_heads, -1))
+        for head, rows in enumerate(queries):
+            product = rows.T @ keys[head // (own.heads // own.kv_heads)]
+            assert float(product.trace()) == pytest.approx(0.7 * own.width, rel=1e-4)
+        values = four["value"][1].unflatten(0, (own.kv_heads, -1)).repeat_interleave(own.heads // own.kv_heads, 0)
+        product = values.flatten(0, 1).T @ four["output"][1].T
+        rank = min(own.kv_heads * four["value"][0].width, len(product))
+        assert float(product.trace()) == pytest.approx(-0.4 * rank, rel=1e-4)
 
 
 @pytest.mark.parametrize(("family", "weights"), [("Llama", 4), ("GPT-2", 4), ("GPT-NeoX", 6)])

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-__all__ = ["ACTIVATIONS", "CASTS", "NORMS", "VIEWS", "arguments_of", "module_path", "operation", "shape_of", "uncast"]
+__all__ = ["ACTIVATIONS", "CASTS", "NORMS", "VIEWS", "arguments_of", "module_path", "operation", "shape_of"]
 
 ACTIVATIONS = frozenset(
     {
@@ -19,7 +19,7 @@ VIEWS = frozenset(
     {
         "view", "reshape", "_unsafe_view", "transpose", "permute", "t", "unsqueeze", "squeeze", "expand", "expand_as", "contiguous",
         "flatten", "unflatten", "clone", "alias", "detach", "slice", "select", "narrow", "split", "split_with_sizes", "chunk", "unbind",
-        "repeat", "repeat_interleave", "movedim", "swapaxes", "swapdims", "roll", "flip", "numpy_T", "view_as", "lift_fresh_copy",
+        "repeat", "repeat_interleave", "movedim", "broadcast_to", "swapaxes", "swapdims", "roll", "flip", "numpy_T", "view_as", "lift_fresh_copy",
     }
 )  # fmt: skip
 """What moves numbers and changes none: it is done to the labels of a weight's rows too."""
@@ -52,10 +52,3 @@ def module_path(node: fx.Node) -> str:
     """The path of the module whose forward a node stands in."""
     stack = node.meta.get("nn_module_stack") or {}
     return next((path for path, _ in reversed(stack.values())), "")
-
-
-def uncast(node: fx.Node) -> fx.Node:
-    """The value itself, without casts and dropout."""
-    while node.op == "call_function" and operation(node) in CASTS and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return node

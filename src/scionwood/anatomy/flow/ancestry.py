@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.flow.records import Branch, Residual
-from scionwood.anatomy.nodes import shape_of, uncast
+from scionwood.anatomy.flow.views import shares_memory, written_by
+from scionwood.anatomy.nodes import CASTS, operation, shape_of
 
 __all__ = ["Ancestry"]
 
@@ -18,7 +19,8 @@ __all__ = ["Ancestry"]
 class Ancestry:
     """What every value of a graph is computed from; nodes are added in the order of execution.
 
-    Ancestors are bit masks: a graph has a few thousand nodes.
+    Ancestors are bit masks: a graph has a few thousand nodes. What is written into a part of a tensor is in the whole of it:
+    a later reader of any view reads what wrote last.
     """
 
     def __init__(self, graph: fx.Graph) -> None:
@@ -26,16 +28,31 @@ class Ancestry:
         self.number = {node: count for count, node in enumerate(self.nodes)}
         self.weights: list[fx.Node] = []
         self.values = 0
+        self._memory: dict[fx.Node, fx.Node] = {}  # the first value that lay where a value lies
+        self._views: dict[fx.Node, list[fx.Node]] = {}  # all that lie there
+        self._writer: dict[fx.Node, fx.Node] = {}  # what wrote there last
+        self._read: dict[fx.Node, dict[fx.Node, fx.Node]] = {}  # what a node's arguments held then
         self._before: dict[fx.Node, int] = {}
         self._carried: dict[fx.Node, int] = {}  # the same, but that whole numbers carry nothing of what chose them
 
     def add(self, node: fx.Node) -> None:
         """Note what a node is computed from."""
         own = 1 << self.number[node]
-        given = node.all_input_nodes
+        read = self._read[node] = {arg: self._writer.get(self._memory[arg], arg) for arg in node.all_input_nodes}
+        given = read.values()
         self._before[node] = functools.reduce(operator.or_, map(self._before.__getitem__, given), own)
         carrying = given if _is_floating(node) else ()
         self._carried[node] = functools.reduce(operator.or_, map(self._carried.__getitem__, carrying), own)
+        same = shares_memory(node)
+        memory = self._memory[node] = node if same is None else self._memory[same]
+        self._views.setdefault(memory, []).append(node)
+        for arg in written_by(node):
+            self._writer[self._memory[arg]] = node
+
+    def changed_by(self, node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
+        """What a node writes into, with every other value that lies in the same memory: the whole, and its other views."""
+        for arg in written_by(node):
+            yield from ((arg, view) for view in self._views[self._memory[arg]] if view not in (arg, node))
 
     def add_value(self, node: fx.Node) -> None:
         """Note that a node is an activation: no constant, no index, and no function of parameters alone."""
@@ -59,18 +76,25 @@ class Ancestry:
         if shape_of(left) != shape_of(right):
             return None
         for stream, branch in ((left, right), (right, left)):
-            start = uncast(stream)
-            if self._carried[branch] >> self.number[start] & 1 and self.weights_between(start, branch):
+            start, end = self._uncast(node, stream), self._read[node][branch]
+            if self._carried[end] >> self.number[start] & 1 and self.weights_between(start, end):
                 return Residual(node, stream, branch, start, block, projected=False)
-        shared = self._shared(left, right)
-        if shared is None or shape_of(shared) == shape_of(node):
+        shared = self._shared(*(self._read[node][side] for side in (left, right)))
+        if shared is None or shape_of(self._memory[shared]) == shape_of(node):
             return None
-        ways = [(len(self.weights_between(shared, side)), side) for side in (left, right)]
+        ways = [(len(self.weights_between(shared, self._read[node][side])), side) for side in (left, right)]
         (fewer, stream), (more, branch) = sorted(ways, key=operator.itemgetter(0))
         # Two towers that meet are no residual: a projected stream has one weight, or a pooling alone.
         if fewer > 1 or more <= fewer:
             return None
         return Residual(node, stream, branch, shared, block, projected=True)
+
+    def _uncast(self, node: fx.Node, arg: fx.Node) -> fx.Node:
+        """What a node reads in an argument, without casts and dropout."""
+        value = self._read[node][arg]
+        while value.op == "call_function" and operation(value) in CASTS and isinstance(value.args[0], fx.Node):
+            value = self._read[value][value.args[0]]
+        return value
 
     def _shared(self, left: fx.Node, right: fx.Node) -> fx.Node | None:
         """The last activation that both are computed from, other than by what it chose."""
@@ -88,7 +112,8 @@ class Ancestry:
         """For every contraction with a weight, its place in the innermost branch around it."""
         found: dict[fx.Node, tuple[int, Branch]] = {}
         for number, residual in enumerate(residuals):
-            inside = sorted(self.weights_between(residual.start, residual.branch), key=self.number.__getitem__)
+            end = self._read[residual.node][residual.branch]
+            inside = sorted(self.weights_between(residual.start, end), key=self.number.__getitem__)
             place: dict[fx.Node, int] = {}
             for node in inside:
                 place[node] = max((place[other] + 1 for other in place if self.is_before(other, node)), default=0)

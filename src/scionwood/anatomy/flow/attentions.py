@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -23,10 +24,10 @@ class Attentions:
 
     def __init__(self) -> None:
         self._found: dict[str, list[Projection]] = {}
-        self._readers: list[tuple[fx.Node, str, Tensor]] = []
+        self._values: dict[fx.Node, Projection] = {}
 
     def add(self, node: fx.Node, labels: Sequence[Tensor], widths: Sequence[int], owners: Mapping[int, str]) -> None:
-        """Note an attention, unless one of its sides is made of several weights.
+        """Note an attention, unless one of its sides is made of several weights, or keys and values differ in heads.
 
         Args:
             node: what computes it.
@@ -41,23 +42,25 @@ class Attentions:
             if len(numbers) != 1:
                 return
             sides.append((owners[int(numbers[0]) << 32], rows & 0xFFFFFFFF))
-        heads = len(sides[0][1]) // widths[0]
-        kv_heads = max(len(sides[2][1]) // widths[2], 1)
+        heads, kv_heads, v_heads = (len(rows) // width for width, (_, rows) in zip(widths, sides, strict=True))
+        if not kv_heads or kv_heads != v_heads:
+            return
         for role, width, (tensor, rows) in zip(_ROLES, widths, sides, strict=True):
-            self._found.setdefault(tensor, []).append(Projection(role, heads, kv_heads, width, node.name, rows))
+            self._note(tensor, Projection(role, heads, kv_heads, width, node.name, rows))
+        self._values[node] = Projection("value", heads, kv_heads, widths[2], node.name, sides[2][1])
 
     def read(self, attention: fx.Node, tensor: str, labels: Tensor) -> None:
         """Note that a weight reads what an attention gives; the labels say which columns of it are whose."""
-        self._readers.append((attention, tensor, labels))
+        value = self._values.get(attention)
+        if value is not None:
+            self._note(tensor, dataclasses.replace(value, role="output", rows=torch.unique(labels)))
+
+    def _note(self, tensor: str, own: Projection) -> None:
+        """A weight that several layers share is the same in each of their attentions."""
+        known = self._found.setdefault(tensor, [])
+        if not any(other.role == own.role and torch.equal(other.rows, own.rows) for other in known):
+            known.append(own)
 
     def projections(self) -> dict[str, list[Projection]]:
         """Return for each tensor what it is."""
-        made = {name: list(own) for name, own in self._found.items()}
-        values = {each.attention: each for own in self._found.values() for each in own if each.role == "value"}
-        for attention, tensor, labels in self._readers:
-            value = values.get(attention.name)
-            if value is not None:
-                rows = torch.unique(labels)
-                output = Projection("output", value.heads, value.kv_heads, value.width, attention.name, rows)
-                made.setdefault(tensor, []).append(output)
-        return made
+        return self._found

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export.graph_signature import InputKind
 
 from scionwood.anatomy.build import Model
@@ -17,7 +18,7 @@ from scionwood.anatomy.flow.ancestry import Ancestry
 from scionwood.anatomy.flow.attentions import Attentions
 from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
 from scionwood.anatomy.flow.state import State, after_weight, same_source
-from scionwood.anatomy.flow.views import moved, permuted
+from scionwood.anatomy.flow.views import moved, permuted, rows_taken
 from scionwood.anatomy.nodes import (
     ACTIVATIONS,
     CASTS,
@@ -61,11 +62,30 @@ class Follower:
                 state = self.states[node] = self._call(node)
                 if not state.constant and not state.parameter:
                     self.ancestry.add_value(node)
+                self._write(node, state)
+                self._forget(node.all_input_nodes)
             elif node.op == "get_attr":
                 self.states[node] = State(constant=True)
         self._take_the_rest(names)
         self._keep_layers()
         return Flow(tuple(self._uses()), tuple(self.residuals))
+
+    def _write(self, node: fx.Node, written: State) -> None:
+        """What a tensor holds once something was written into a part of it: both."""
+        if written.constant or written.parameter:
+            return
+        for part, view in self.ancestry.changed_by(node):
+            state = self.states[view]
+            if not state.parameter and any(user not in self.states for user in view.users):
+                merged = self._merge(view, [written] if state.constant else [state, written])
+                same = written.labels is not None and same_source(self.states[part], written)
+                self.states[view] = dataclasses.replace(merged, labels=state.labels if same else None)
+
+    def _forget(self, given: Sequence[fx.Node]) -> None:
+        """Labels are as large as what they label, and are needed no longer than that."""
+        for state, users in ((self.states[arg], arg.users) for arg in given):
+            if (state.labels is not None or state.score is not None) and all(user in self.states for user in users):
+                state.labels = state.score = None
 
     def _take_the_rest(self, names: Mapping[str, State]) -> None:
         """Parameters used in a way that no rule has in mind are used all the same; running statistics are no parameters."""
@@ -178,7 +198,21 @@ class Follower:
             constant = all(self.states[arg].constant for arg in node.all_input_nodes[1:])
             self._use(state.parameter, "table" if constant else "embedding", node)
             return State()
-        return self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
+        merged = self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
+        places = [self._held(place) for place in node.args[1]]  # type: ignore[union-attr]
+        if isinstance(state.labels, Tensor) and all(place is not None for place in places):
+            merged.labels = state.labels[tuple(places)]
+        return merged
+
+    def _held(self, place: fx.Node | None) -> Tensor | slice | None:
+        """What an index takes: all that is there, or the numbers that the graph holds; nothing, where it computes them."""
+        if place is None:
+            return slice(None)
+        while place.op == "call_function" and operation(place) in CASTS | {"lift_fresh_copy"}:
+            place = place.all_input_nodes[0]
+        signature = self.model.program.graph_signature
+        value = self.model.program.constants.get(signature.inputs_to_lifted_tensor_constants.get(place.name, ""))
+        return value if isinstance(value, Tensor) and not isinstance(value, FakeTensor) else None
 
     def _embedding(self, node: fx.Node) -> State:
         table, index = self.states[node.args[0]], self.states[node.args[1]]  # type: ignore[index]
@@ -266,14 +300,15 @@ class Follower:
             self._use(self.states[bias].parameter, "bias", node, **told)
         if source.attended is not None and source.labels is not None:
             self.attentions.read(source.attended, name, source.labels)
-        return State(weights=frozenset({node}), labels=self._labelled(node, facts))
+        return State(weights=frozenset({node}), labels=self._labelled(node, weight, facts))
 
-    def _labelled(self, node: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
+    def _labelled(self, node: fx.Node, weight: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
         shape = shape_of(node)
         if shape is None or torch.Size(shape).numel() > _LARGEST_LABELS:
             return None
         place = facts.get("writes", -1) % len(shape)
-        row = torch.arange(shape[place]) + (self.ancestry.number[node] << 32)
+        row = torch.arange(shape[place]) if operation(node) != "linear" else rows_taken(weight)
+        row = row + (self.ancestry.number[node] << 32)
         return row.view([-1 if dim == place else 1 for dim in range(len(shape))]).expand(shape)
 
     def _linear(self, node: fx.Node) -> State:
@@ -351,9 +386,8 @@ class Follower:
     # Attentions.
 
     def _attention(self, node: fx.Node) -> State:
-        query, key, value = node.args[:3]
-        self._attend(node, query, key, value)
-        return self._attended(node, value)  # type: ignore[arg-type]
+        query, key, value = (self.states[side] for side in node.args[:3])  # type: ignore[index]
+        return self._attend(node, query.labels, key.labels, value)
 
     def _baddbmm(self, node: fx.Node) -> State:
         _, left, right = node.args[:3]
@@ -365,24 +399,22 @@ class Follower:
         """Two activations: the scores of an attention, or what it gives."""
         states = self.states[left], self.states[right]
         if states[0].softmax and states[0].score is not None:
-            query, key = states[0].score.args[:2]
-            self._attend(node, query, key, right)
-            return self._attended(node, right)
-        return dataclasses.replace(self._merge(node, states), score=node, labels=None, reads="identity")
+            return self._attend(node, *states[0].score, states[1])
+        score = (states[0].labels, states[1].labels)
+        return dataclasses.replace(self._merge(node, states), score=score, labels=None, reads="identity")
 
-    def _attend(self, node: fx.Node, *sides: Any) -> None:
-        labels = [self.states[side].labels for side in sides]
-        if all(isinstance(own, Tensor) for own in labels):
-            owners = {self.ancestry.number[at] << 32: name for at, name in self.weight_of.items()}
-            self.attentions.add(node, labels, [(shape_of(side) or (1,))[-1] for side in sides], owners)
-
-    def _attended(self, node: fx.Node, value: fx.Node) -> State:
-        labels = self.states[value].labels
-        shape = shape_of(node)
-        state = State(weights=self.states[value].weights, attended=node)
-        if labels is not None and shape is not None and len(shape) > 2:
-            heads, width = shape[-3], shape[-1]
-            state.labels = torch.arange(heads * width).view(heads, 1, width).expand(shape)
+    def _attend(self, node: fx.Node, query: Any, key: Any, value: State) -> State:
+        """Note an attention, by the labels of its queries and keys; the labels of what it gives are columns, head by head."""
+        state, shape = State(weights=value.weights, attended=node), shape_of(node)
+        labels = [query, key, value.labels]
+        if shape is None or not all(isinstance(own, Tensor) for own in labels):
+            return state
+        owners = {self.ancestry.number[at] << 32: name for at, name in self.weight_of.items()}
+        # Keys are as wide as queries; in a product of two matrices they stand upright.
+        self.attentions.add(node, labels, (query.shape[-1], query.shape[-1], shape[-1]), owners)
+        if query[..., 0].numel() == torch.Size(shape[:-1]).numel():
+            heads = torch.unique(query[..., 0], return_inverse=True)[1].view(shape[:-1])
+            state.labels = heads[..., None] * shape[-1] + torch.arange(shape[-1])
         return state
 
     # Putting it together.

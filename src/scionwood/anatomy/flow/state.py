@@ -26,7 +26,7 @@ class State:
         summed: it comes from a residual sum, without a weight or a norm in between.
         weights: the contractions that it is made of without another one in between.
         attended: the attention that it is the result of.
-        score: the contraction of queries with keys that it is the softmax of, or will be.
+        score: the labels of the queries and of the keys whose contraction it is the softmax of, or will be.
         softmax: it came out of a softmax.
         statistic: a norm's own, which what it multiplies is normalised by.
         labels: which row of which weight each number comes from.
@@ -39,7 +39,7 @@ class State:
     summed: bool = False
     weights: frozenset[fx.Node] = frozenset()
     attended: fx.Node | None = None
-    score: fx.Node | None = None
+    score: tuple[Any, Any] | None = None
     softmax: bool = False
     statistic: bool = False
     labels: Any = None  # a tensor, or a list of them for what a split gives
