@@ -264,3 +264,40 @@ def test_what_is_written_into_a_tensor_is_in_it(how):
 
 def test_what_recurs_is_no_head():
     assert [own.tensor for own in followed("RWKV").uses if own.head] == ["head.weight"]
+
+
+class Tables(nn.Module):
+    """A value as a sum of rows of tables, looked up in every way; two factors, and what a weight reads, are no summands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module, self.bag = nn.Embedding(9, 1), nn.EmbeddingBag(9, 1, mode="sum", padding_idx=2)
+        self.indexed, self.gathered = nn.Parameter(torch.zeros(9)), nn.Parameter(torch.zeros(4, 9))
+        self.left, self.right, self.read = nn.Embedding(9, 3), nn.Embedding(9, 3), nn.Embedding(9, 3)
+        self.weight = nn.Linear(3, 1)
+
+    def forward(self, i: torch.Tensor) -> torch.Tensor:
+        looked_up = self.module(i).sum((1, 2)) + self.indexed[i].sum(1) + self.bag(i)[:, 0]
+        looked_up = looked_up + torch.gather(self.gathered, 1, i.T).sum(0)
+        return looked_up + (self.left(i) * self.right(i)).sum((1, 2)) + self.weight(self.read(i)).sum((1, 2))
+
+
+def test_tables_whose_rows_add_up_to_the_output_are_heads():
+    found = flow(from_module(Tables(), torch.zeros(2, 4, dtype=torch.long))).uses
+    tables = {own.tensor: own for own in found if own.kind == "embedding"}
+    assert set(tables) == {
+        "module.weight",
+        "bag.weight",
+        "indexed",
+        "gathered",
+        "left.weight",
+        "right.weight",
+        "read.weight",
+    }
+    assert {name for name, own in tables.items() if own.head} == {"module.weight", "bag.weight", "indexed", "gathered"}
+    assert (tables["bag.weight"].padding, tables["module.weight"].padding) == (2, None)
+
+
+@pytest.mark.parametrize("name", ["Llama", "GPT-2", "BERT"])
+def test_an_embedding_that_weights_read_is_no_head_tied_or_not(name):
+    assert not any(own.head for own in followed(name).uses if own.kind in ("embedding", "table"))

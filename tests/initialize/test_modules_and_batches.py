@@ -257,6 +257,24 @@ def test_lsuv_does_not_count_the_zeros_that_stand_for_tokens_of_other_experts():
     assert "1 not rescaled: no token came to it" in entry.detail
 
 
+class Tuples(nn.Module):
+    """The value of a state: the sum of what four tables have for it, as n-tuple networks are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(10, 1) for _ in range(4))
+
+    def forward(self, state: torch.Tensor) -> torch.Tensor:
+        return sum(table(part)[:, 0] for table, part in zip(self.tables, state.T, strict=True))
+
+
+def test_every_state_of_a_value_table_begins_as_optimistic_as_the_others():
+    net, states = Tuples(), torch.randint(10, (20, 4), generator=torch.Generator().manual_seed(0))
+    ledger = initialize(net, method="optimistic", inputs=states, options={"value": 8.0, "active": 4})
+    assert {entry.detail for entry in ledger} == {"an embedding of the head: all 2"}
+    assert net(states).tolist() == [8.0] * 20
+
+
 def test_batches_in_files(tmp_path):
     numpy.save(tmp_path / "batch.npy", BATCH.double().numpy())
     save_file({"input": BATCH}, tmp_path / "batch.safetensors")

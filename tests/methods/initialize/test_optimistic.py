@@ -39,3 +39,7 @@ def test_a_linear_head_takes_it_on_its_bias():
         Site("tokens.weight", "embedding", (3, 3)),
     ):
         assert optimistic(site, value=2.5) is None
+
+
+def test_the_row_of_padding_is_worth_nothing():
+    assert optimistic(Site("t", "embedding", (3, 1), head=True, padding=1), value=8.0).tolist() == [[8.0], [0.0], [8.0]]

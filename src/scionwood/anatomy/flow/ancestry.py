@@ -27,6 +27,8 @@ class Ancestry:
         self.nodes = list(graph.nodes)
         self.number = {node: count for count, node in enumerate(self.nodes)}
         self.weights: list[fx.Node] = []
+        self.lookups: list[fx.Node] = []
+        self.products: list[fx.Node] = []
         self.values = 0
         self._memory: dict[fx.Node, fx.Node] = {}  # the first value that lay where a value lies
         self._views: dict[fx.Node, list[fx.Node]] = {}  # all that lie there
@@ -102,11 +104,19 @@ class Ancestry:
         return self.nodes[common.bit_length() - 1] if common else None
 
     def final(self) -> set[fx.Node]:
-        """The weights after which no other weight comes."""
+        """The weights after which no other weight comes, and the lookups whose sums are what the model gives."""
         before = 0
         for node in self.weights:
             before |= self._before[node] & ~(1 << self.number[node])
-        return {node for node in self.weights if not before >> self.number[node] & 1}
+        found = {node for node in self.weights if not before >> self.number[node] & 1}
+        for node in self.products:
+            before |= self._before[node]
+        return found | {node for node in self.lookups if not before >> self.number[node] & 1}
+
+    def multiply(self, node: fx.Node, left: fx.Node, right: fx.Node) -> None:
+        """Note a product: what is looked up for both of its sides is no summand of anything."""
+        if all(any(self.is_before(lookup, side) for lookup in self.lookups) for side in (left, right)):
+            self.products.append(node)
 
     def branches(self, residuals: Sequence[Residual]) -> dict[fx.Node, Branch]:
         """For every contraction with a weight, its place in the innermost branch around it."""

@@ -196,12 +196,12 @@ class Follower:
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
             constant = all(self.states[arg].constant for arg in node.all_input_nodes[1:])
-            self._use(state.parameter, "table" if constant else "embedding", node)
-            return State()
+            return self._look_up(state.parameter, node, constant=constant)
         merged = self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
-        places = [self._held(place) for place in node.args[1]]  # type: ignore[union-attr]
-        if isinstance(state.labels, Tensor) and all(place is not None for place in places):
-            merged.labels = state.labels[tuple(places)]
+        if operation(node) == "index" and isinstance(state.labels, Tensor):
+            places = [self._held(place) for place in node.args[1]]  # type: ignore[union-attr]
+            if all(place is not None for place in places):
+                merged.labels = state.labels[tuple(places)]
         return merged
 
     def _held(self, place: fx.Node | None) -> Tensor | slice | None:
@@ -218,10 +218,14 @@ class Follower:
         table, index = self.states[node.args[0]], self.states[node.args[1]]  # type: ignore[index]
         if table.parameter is None:
             return State()
-        padding = int(arguments_of(node).get("padding_idx", -1))
-        told = {"padding": padding} if padding >= 0 else {}
-        self._use(table.parameter, "table" if index.constant else "embedding", node, **told)
-        return State(reads="identity")
+        padding = arguments_of(node).get("padding_idx")
+        told = {} if padding is None or padding < 0 else {"padding": int(padding)}
+        return self._look_up(table.parameter, node, constant=index.constant, **told)
+
+    def _look_up(self, name: str, node: fx.Node, *, constant: bool, **facts: Any) -> State:
+        self._use(name, "table" if constant else "embedding", node, **facts)
+        self.ancestry.lookups.append(node)
+        return State()
 
     # Sums and products.
 
@@ -255,6 +259,7 @@ class Follower:
         merged = self._merge(node, states)
         if len(states) != 2 or active[0] is active[1]:
             return merged
+        self.ancestry.multiply(node, *active)
         plain = [state for state in states if not state.statistic]
         if len(plain) == 1:  # a norm that is written out
             return dataclasses.replace(plain[0], reads="identity", summed=False)
@@ -398,6 +403,7 @@ class Follower:
     def _contract(self, node: fx.Node, left: fx.Node, right: fx.Node) -> State:
         """Two activations: the scores of an attention, or what it gives."""
         states = self.states[left], self.states[right]
+        self.ancestry.multiply(node, left, right)
         if states[0].softmax and states[0].score is not None:
             return self._attend(node, *states[0].score, states[1])
         score = (states[0].labels, states[1].labels)
@@ -469,13 +475,13 @@ class Follower:
 
 _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     **dict.fromkeys(("cat", "stack"), Follower._cat),
-    "embedding": Follower._embedding,
+    **dict.fromkeys(("embedding", "embedding_bag"), Follower._embedding),
     "linear": Follower._linear,
     "addmm": Follower._addmm,
     **dict.fromkeys(("matmul", "mm", "bmm"), Follower._matmul),
     **dict.fromkeys(("grouped_mm", "_grouped_mm", "grouped_mm_fallback"), Follower._grouped),
     "einsum": Follower._einsum,
-    "index": Follower._index,
+    **dict.fromkeys(("index", "index_select", "gather"), Follower._index),
     **dict.fromkeys(
         (*(f"conv{rank}d" for rank in (1, 2, 3)), *(f"conv_transpose{rank}d" for rank in (1, 2, 3)), "convolution"),
         Follower._convolve,

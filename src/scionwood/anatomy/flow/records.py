@@ -74,7 +74,8 @@ class Use:
         reads: the activation function whose result it reads; "gated silu" for a product of one with something linear,
             "identity" where there is none since the weight or the norm before, "input" for the model's own input.
         reads_sum: what it reads comes from a residual sum without a weight or a norm in between.
-        head: it writes the model's output outside of every branch, and no weight comes after it.
+        head: it writes the model's output outside of every branch, and no weight comes after it; of a table, what is
+            looked up in it is not multiplied with what another lookup gave.
         branch: where it stands in a residual branch.
         projections: what it is in an attention; several for a fused projection.
         padding: of an embedding, the row that stands for no text, which never gets a gradient.

@@ -28,7 +28,9 @@ def optimistic(
     value: Annotated[float, Finite()],
     active: Annotated[int, Finite(at_least=1)] = 1,
 ) -> Tensor | None:
-    """Return the first value of the tables that are the model's output, or of its head's bias; all others are left.
+    """Return the first value of the tables whose rows add up to the model's output, or of its head's bias; all others are left.
+
+    The row of padding, which is never learned, is zero.
 
     >>> table = Site("table.weight", "embedding", (2, 1), head=True)
     >>> optimistic(table, value=320000.0, active=64).flatten().tolist()
@@ -43,4 +45,9 @@ def optimistic(
         return None
     if site.kind == "bias":
         return torch.full(site.shape, value)
-    return torch.full(site.shape, value / active) if site.kind in ("embedding", "table") else None
+    if site.kind not in ("embedding", "table"):
+        return None
+    made = torch.full(site.shape, value / active)
+    if site.padding is not None:
+        made[site.padding] = 0.0
+    return made

@@ -67,7 +67,7 @@ class Site:
             of one with something linear, "softmax", "identity" where there is none since the weight or the norm before,
             "input" for the model's own input.
         reads_sum: what it reads comes from a residual sum, without a weight or a norm in between.
-        head: it writes the model's output, and no weight comes after it.
+        head: it writes the model's output, and no weight comes after it; of an embedding, its rows are summands of that.
         attention: what it is in an attention.
         groups: of a convolution.
         axes: the named axes of each dimension, outermost first.
