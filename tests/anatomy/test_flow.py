@@ -301,3 +301,15 @@ def test_tables_whose_rows_add_up_to_the_output_are_heads():
 @pytest.mark.parametrize("name", ["Llama", "GPT-2", "BERT"])
 def test_an_embedding_that_weights_read_is_no_head_tied_or_not(name):
     assert not any(own.head for own in followed(name).uses if own.kind in ("embedding", "table"))
+
+
+def test_what_the_next_weight_reads_a_result_through():
+    net = nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 2), nn.Tanh()
+    )
+    found = {own.tensor: own for own in flow(from_module(net, torch.zeros(2, 4))).uses}
+    assert [found[f"{layer}.weight"].feeds for layer in (0, 3, 5)] == ["tanh", "", ""]
+    assert found["0.bias"].feeds == "tanh"
+    assert {name for name, own in found.items() if own.norm} == {f"{n}.{p}" for n in (1, 4) for p in ("weight", "bias")}
+    assert use("Llama", "model.layers.0.mlp.up_proj.weight").feeds == "gated silu"
+    assert use("GPT-2", "transformer.h.0.mlp.c_fc.weight").feeds == "gelu"

@@ -127,8 +127,11 @@ def test_weights_and_biases_have_the_spread_of_the_point():
     assert float(bias.var()) == pytest.approx(0.172922, rel=0.03)
     assert not edge_of_chaos(Site("b", "bias", (5,), reads="relu"), generator).any()
     assert not edge_of_chaos(Site("b", "bias", (5,), reads="identity"), generator).any()
-    first = edge_of_chaos(Site("b", "bias", (50_000,), reads="input"), generator, sigma_b=0.3)
-    assert float(first.std()) == pytest.approx(0.3, rel=0.03)
+    for feeds, std in (("tanh", 0.3), ("gelu", 0.172922**0.5), ("relu", 0.0), ("", 0.0)):
+        first = edge_of_chaos(Site("b", "bias", (50_000,), reads="input", feeds=feeds), generator, sigma_b=0.3)
+        assert float(first.std()) == pytest.approx(std, rel=0.03), feeds
+    norm = Site("norm.bias", "bias", (5,), norm=True)
+    assert not edge_of_chaos(norm, generator, activation="tanh").any()
     assert edge_of_chaos(Site("x", "gain", (3,)), generator) is None
 
 

@@ -57,4 +57,5 @@ def test_biases_and_others():
     bias = pseudo_iid(Site("b", "bias", (50_000,), reads="tanh"), generator, sigma_w=1.0, sigma_b=0.1)
     assert float(bias.std()) == pytest.approx(0.1, rel=0.03)
     assert not pseudo_iid(Site("b", "bias", (5,), reads="relu"), generator).any()
+    assert not pseudo_iid(Site("norm.bias", "bias", (5,), norm=True), generator, sigma_w=1.0).any()
     assert pseudo_iid(Site("x", "embedding", (5, 5)), generator) is None

@@ -86,6 +86,24 @@ def test_what_the_first_layer_reads():
     assert float(chosen.std() * 20) == pytest.approx(1.553774, rel=0.02)
 
 
+def test_the_first_layer_begins_at_the_spread_that_keeps_gradients():
+    """A sigmoid net: 6.75 everywhere; where the first layer has 1, the next two have 5.5 and 6.3 and come nearer one by one."""
+    for feeds, expected in (("sigmoid", [6.75] * 4), ("", [1.0, 5.5, 6.3, 6.75])):
+        generator = torch.Generator().manual_seed(0)
+        signal, spreads = torch.randn(256, 64, generator=generator), []
+        for layer in range(4):
+            site = Site("w", "linear", (512, signal.shape[1]), reads="sigmoid" if layer else "input", feeds=feeds)
+            signal = (torch.sigmoid(signal) if layer else signal) @ vi3nr(site, generator, sigma="backward").T
+            spreads.append(float(signal.std()))
+        assert spreads == pytest.approx(expected, rel=0.08)
+
+
+def test_what_reads_no_function_has_no_frequency():
+    draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+    site = Site("w", "linear", (40, 40))
+    assert torch.equal(vi3nr(site, draws[0], frequency=30.0), vi3nr(site, draws[1]))
+
+
 def test_a_frequency_belongs_to_the_function():
     """sin(30 x) at std 1 is as good as uniform over the wave: E = 1/2."""
     generator = torch.Generator().manual_seed(0)

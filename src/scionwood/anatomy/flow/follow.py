@@ -49,6 +49,7 @@ class Follower:
         self.residuals: list[Residual] = []
         self.attentions = Attentions()
         self.weight_of: dict[fx.Node, str] = {}
+        self.feeds: dict[fx.Node, str] = {}
         self.ancestry = Ancestry(self.graph)
 
     def result(self) -> Flow:
@@ -278,7 +279,7 @@ class Follower:
         for key, kind in kinds.items():
             arg = arguments.get(key)
             if isinstance(arg, fx.Node):
-                self._use(self.states[arg].parameter, kind, node)
+                self._use(self.states[arg].parameter, kind, node, norm=True)
         main = self.states[node.all_input_nodes[0]]
         return dataclasses.replace(main, reads="identity", summed=False, order=None, parameter=None)
 
@@ -300,6 +301,8 @@ class Follower:
         told = {"reads": source.reads, "reads_sum": source.summed}
         self._use(name, kind, node, **told, **facts)
         self.weight_of[node] = name
+        if source.reads not in _NO_FUNCTION:
+            self.feeds.update(dict.fromkeys(source.weights - self.feeds.keys(), source.reads))
         self.ancestry.weights.append(node)
         if isinstance(bias, fx.Node) and self.states[bias].parameter:
             self._use(self.states[bias].parameter, "bias", node, **told)
@@ -442,6 +445,7 @@ class Follower:
                 layer=layer,
                 layers=count,
                 **{key: value for key, value in facts.items() if key != "writes"},
+                feeds=self.feeds.get(node, ""),
                 head=node in final and node not in branches,
                 branch=branches.get(node),
                 projections=tuple(projections.get(name, ())) if kind == "linear" else (),
@@ -489,6 +493,8 @@ _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     "scaled_dot_product_attention": Follower._attention,
     "baddbmm": Follower._baddbmm,
 }
+
+_NO_FUNCTION = ("identity", "input", "softmax")
 
 _TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
 """x times this function of x: the activation function that it is a part of."""

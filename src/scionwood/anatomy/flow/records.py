@@ -73,6 +73,8 @@ class Use:
         groups: of a convolution.
         reads: the activation function whose result it reads; "gated silu" for a product of one with something linear,
             "identity" where there is none since the weight or the norm before, "input" for the model's own input.
+        feeds: the activation function through which the next weight reads its result; "" where there is none.
+        norm: it is a norm's own, and stands beside no weight.
         reads_sum: what it reads comes from a residual sum without a weight or a norm in between.
         head: it writes the model's output outside of every branch, and no weight comes after it; of a table, what is
             looked up in it is not multiplied with what another lookup gave.
@@ -93,6 +95,8 @@ class Use:
     stacked: bool = False
     groups: int = 1
     reads: str = "identity"
+    feeds: str = ""
+    norm: bool = False
     reads_sum: bool = False
     head: bool = False
     branch: Branch | None = None

@@ -16,7 +16,7 @@ and gives no default; 0.2 is that of its examples. It has no code: the equations
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -82,7 +82,8 @@ def edge_of_chaos(
 ) -> Tensor | None:
     """Return Gaussian weights and biases at the edge of chaos of the activation they read.
 
-    What reads no activation takes sigma_w = 1, its bias 0; the first layer's bias is drawn as the others are.
+    What reads no activation takes sigma_w = 1, its bias 0; the first layer's bias is drawn as that of the layer which
+    reads it. Biases of norms are zero.
 
     >>> site = Site("fc.weight", "linear", (256, 400), reads="tanh")
     >>> round(float(edge_of_chaos(site, torch.Generator().manual_seed(0)).std()), 3)
@@ -254,12 +255,13 @@ def _homogeneous(function: Activation) -> Critical | None:
 
 
 def bias_std(site: Site, activation: str | None, sigma_b: float, unstable: Unstable) -> float:
-    """Return the std of a bias: that of the point its own layer's weight takes.
+    """Return the std of a bias: that of the point its own layer's weight takes, in the first layer the next one's.
 
     >>> site = Site("fc.bias", "bias", (4,), reads="relu")
     >>> bias_std(site, None, 0.2, "doubly"), bias_std(site, "tanh", 0.2, "doubly")
     (0.0, 0.2)
     """
-    if activation is None and site.reads == "input":
-        return sigma_b
-    return point_for(reading(site, activation), sigma_b, unstable).sigma_b
+    if site.norm:
+        return 0.0
+    counted = site if site.reads != "input" else replace(site, reads=site.feeds)
+    return point_for(reading(counted, activation), sigma_b, unstable).sigma_b

@@ -63,7 +63,7 @@ def pseudo_iid(
             refuse.
     """
     if site.kind == "bias":
-        std = bias_std(site, activation, sigma_b, unstable) if sigma_w is None else sigma_b
+        std = sigma_b if sigma_w is not None and not site.norm else bias_std(site, activation, sigma_b, unstable)
         return normal(site, std, generator) if std else zeros(site)
     if not site.is_weight:
         return None

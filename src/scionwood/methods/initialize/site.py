@@ -66,6 +66,8 @@ class Site:
         reads: the activation function whose result it reads ("relu", "gelu", "tanh", ...), "gated silu" for the product
             of one with something linear, "softmax", "identity" where there is none since the weight or the norm before,
             "input" for the model's own input.
+        feeds: the activation function through which the next weight reads what this one writes; "" where there is none.
+        norm: of a gain or a bias: it is a norm's, and belongs to no weight.
         reads_sum: what it reads comes from a residual sum, without a weight or a norm in between.
         head: it writes the model's output, and no weight comes after it; of an embedding, its rows are summands of that.
         attention: what it is in an attention.
@@ -89,6 +91,8 @@ class Site:
     attention: Attention | None = None
     groups: int = 1
     axes: tuple[tuple[str, ...], ...] = ()
+    feeds: str = ""
+    norm: bool = False
     reads_sum: bool = False
     padding: int | None = None
 

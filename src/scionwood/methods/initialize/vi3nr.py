@@ -8,7 +8,8 @@ and sines of coordinate networks it finds what other schemes guess. Gradients ke
     chi(sigma) = gain^2 E[f'(sigma Z)^2] = 1
 
 (square layers): ``sigma="backward"`` solves that, 1.5538 for exp(-x^2 / 2) and 6.7546 for the sigmoid. Sine, tanh and
-GELU have no such sigma: chi only nears 1 as sigma goes to 0.
+GELU have no such sigma: chi only nears 1 as sigma goes to 0. The first layer, which reads no activation, takes the sigma
+of the one that it feeds: were it smaller, the layers after it would come nearer to theirs only one by one.
 
 The published code draws a million samples for the gain; here it is the integral. It uses the second moment, not the
 variance, and 1 / sqrt(fan_in), not Xavier's mean of the fans. Its functions are uniform and normal alike; uniform is
@@ -19,7 +20,7 @@ becomes 2.5 to 3 after 30 layers of 512 and 28 to 39 after 60.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -85,15 +86,21 @@ def vi3nr(
         return zeros(site)
     if not site.is_weight:
         return None
-    first = activation is None and site.reads == "input"
-    function = (named("identity") if first else reading(site, activation)).scaled(frequency)
-    if sigma == "backward":
-        wanted = 1.0 if function.name.startswith("identity") else backward(function).sigma
-    else:
-        wanted = sigma
+    function, wanted = _counted(site, activation, frequency, sigma)
     factor = wanted / math.hypot(input_mean, input_std) if site.reads == "input" else gain(function, wanted)
     std = factor / math.sqrt(site.fan_in)
     return normal(site, std, generator) if distribution == "normal" else uniform(site, std * math.sqrt(3), generator)
+
+
+def _counted(
+    site: Site, activation: str | None, frequency: float, sigma: float | Literal["backward"]
+) -> tuple[Activation, float]:
+    """The function to count with, and the std that is wanted before it; the first layer's is the one that it feeds."""
+    function = reading(site if site.reads != "input" else replace(site, reads=site.feeds), activation)
+    if function.name == "identity":
+        return function, 1.0 if sigma == "backward" else sigma
+    function = function.scaled(frequency)
+    return function, backward(function).sigma if sigma == "backward" else sigma
 
 
 def gain(function: Activation | str, sigma: float) -> float:

@@ -168,6 +168,8 @@ def _site(
         if branch is None
         else Branch(branch.number, branch.count, branch.place, branch.length, branch.last, branch.weights),
         reads=use.reads,
+        feeds=use.feeds,
+        norm=use.norm,
         reads_sum=use.reads_sum,
         head=use.head,
         attention=None if role is None else Attention(role.role, role.heads, role.kv_heads, role.width, role.attention),
