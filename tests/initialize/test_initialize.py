@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import json
+import re
 
 import pytest
 import torch
@@ -17,9 +18,11 @@ from scionwood.anatomy.flow import flow
 from scionwood.errors import MethodError
 from scionwood.methods import registry
 from scionwood.methods.initialize.fixup import standard_deviation
+from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Record
-from scionwood.verbs.initialize import explain, initialize
+from scionwood.verbs.initialize import Line, explain, initialize
 from scionwood.verbs.initialize.drawing import describe, told
+from scionwood.verbs.initialize.explain import _folded
 from scionwood.verbs.initialize.initialize import drawing_of
 from scionwood.verbs.initialize.sites import places_of
 
@@ -310,8 +313,51 @@ def test_the_explanation_folds_layers_that_differ_in_nothing():
         "zeros",
     )
     assert (down[0].fan_in, down[0].fan_out, down[0].branch, down[0].reads) == (80, 48, "last", "gated silu")
-    by_layer = [line for line in explain(drawing_of(model("Llama"), "layer_index")) if "q_proj" in line.tensor]
-    assert [line.layers for line in by_layer] == ["1 of 2", "2 of 2"]
+
+
+def explained(method: str, only: str, **settings: object) -> list[tuple[str, str]]:
+    config = scionwood.anatomy.from_config({**LISTED["Llama"], "num_hidden_layers": 5, **settings})
+    return [(line.layers, line.gets) for line in explain(drawing_of(config, method, only=[only]))]
+
+
+def test_the_explanation_is_true_of_every_layer_it_is_for():
+    lines = [each for each in explained("layer_index", "*.up_proj.weight") if each[1] != "left"]
+    assert lines == [("1-5 of 5", "std 0.02 … 0.0089")]  # 0.02 / sqrt(5)
+    wide = {"hidden_size": 48 * 44, "intermediate_size": 2112}  # of large tensors, too
+    (line,) = [each for each in explained("layer_index", "*.up_proj.weight", **wide) if each[1] != "left"]
+    assert line[0] == "1-5 of 5"
+    numbers = [float(number) for number in line[1].removeprefix("std ").split(" … ")]
+    assert numbers == pytest.approx([0.02, 0.02 / 5**0.5], rel=2e-3)
+
+
+def test_layers_that_are_told_apart_are_listed_with_what_is_theirs():
+    def site(layer: int) -> Site:
+        return Site(f"h.{layer - 1}.w", "linear", (2, 2), layer=layer, layers=6)
+
+    line = Line("h.*.w", "a linear map", (2, 2), 2, 2, "", "", "", "")
+    by_gets = {"std 0.3": [site(1), site(2), site(4)], "std 0.5": [site(3), site(5)], "std 0.4": [site(6)]}
+    told_of = [(each.tensor, each.layers, each.gets) for each in _folded(line, by_gets)]
+    assert told_of == [
+        ("h.*.w", "1-2, 4 of 6", "std 0.3"),
+        ("h.*.w", "3, 5 of 6", "std 0.5"),
+        ("h.5.w", "6 of 6", "std 0.4"),
+    ]
+
+
+def test_the_ledger_tells_the_numbers_of_each_layer_and_no_digits_that_are_noise():
+    net = mlp(*[48] * 4)
+    ledger = initialize(net, method="vi3nr", inputs=torch.zeros(1, 48))
+    details = {entry.name: entry.detail for entry in ledger}
+    assert (
+        details["0.weight"] == "a linear map: std 0.14; std 1 stays (chi_par 1.0000), squared gradients times 1 a layer"
+    )
+    layered = initialize(LISTED["Llama"], method="layer_index").ledger
+    assert [entry.detail for entry in layered if entry.name.endswith(".up_proj.weight")] == [
+        "a linear map: std 0.02",
+        "a linear map: std 0.014",
+    ]
+    few = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    assert re.fullmatch(r"std \d\.\d", describe(few))
 
 
 def test_the_command_line_explains(tmp_path, capsys):
@@ -384,3 +430,33 @@ def test_refusals_of_modules():
 def test_lsuv_of_a_config_without_data_warns():
     with pytest.warns(UserWarning, match="lsuv measures on made-up inputs"):
         initialize(LISTED["ViT"], method="lsuv")
+
+
+# What a method has to say of what it takes.
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("edge_of_chaos", {}, "sigma_w 1.4082, sigma_b 0.4158: doubly critical, as sigma_b = 0.2 is unstable"),
+        ("edge_of_chaos", {"unstable": "keep"}, "unstable, the variance runs away (chi_par 1.0950)"),
+        ("edge_of_chaos", {"variance": 1.0}, "doubly critical, as variance = 1 is unstable"),
+        ("pseudo_iid", {}, "doubly critical, as sigma_b = 0.2 is unstable"),
+        ("vi3nr", {}, "std 1 drifts (chi_par 1.1441)"),
+        ("vi3nr", {"sigma": "backward"}, "none keeps them, this is the nearest"),
+    ],
+)
+def test_the_ledger_and_the_explanation_say_what_a_point_is_worth(method, options, said):
+    net = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3))
+    ledger = initialize(net, method=method, options=options, inputs=torch.zeros(1, 8))
+    details = {entry.name: entry.detail for entry in ledger}
+    assert said in details["2.weight"]
+    built = scionwood.anatomy.from_module(net, torch.zeros(1, 8))
+    assert details["2.weight"].endswith(explain(drawing_of(built, method, options))[2].gets)
+
+
+def test_the_explanation_says_that_lsuv_rescales():
+    for options, said in (({}, "orthogonal; then divided"), ({"orthonormal": False}, "as it is, then divided")):
+        lines = explain(drawing_of(model("Llama"), "lsuv", options))
+        told_of = {line.gets for line in lines if line.fan_in is not None}
+        assert told_of == {f"{said} so that its output has std 1 over the batch"}

@@ -128,6 +128,7 @@ class Record:
         learned: for ``re-axis``: what it gives is where maps begin, which are then learned on text.
         joins: for ``re-axis``: it makes one model out of two of the same sizes.
         summaries: for ``combine``: the numbers about the whole tensor that it needs before its first tile, in order.
+        note: for ``generate``: what is to be said of a site beside its numbers; called with the site and the options.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Record:
     learned: bool = False
     joins: bool = False
     summaries: "tuple[Summary, ...]" = ()
+    note: Callable[..., str] | None = None
 
     @staticmethod
     def of(function: Callable[..., Any]) -> "Record":
@@ -188,6 +190,7 @@ def method(
     learned: bool = False,
     joins: bool = False,
     summaries: "Sequence[Summary]" = (),
+    note: Callable[..., str] | None = None,
 ) -> Callable[[FunctionT], FunctionT]:
     """Attach a ``Record`` to a function, and return that same function.
 
@@ -244,6 +247,7 @@ def method(
             learned=learned,
             joins=joins,
             summaries=tuple(summaries),
+            note=note,
         )
         setattr(function, "__record__", record)  # noqa: B010  (a function has no such attribute for a type checker)
         return function

@@ -112,6 +112,19 @@ def test_what_is_taken_where_the_point_is_unstable():
     assert note(activation("relu"), 0.2) == "sigma_w 1.4142, sigma_b 0"
 
 
+def test_a_variance_may_be_asked_for_instead():
+    draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+    bias = Site("b", "bias", (50,), reads="tanh")
+    by_variance = edge_of_chaos(bias, draws[0], variance=0.763475)
+    assert torch.allclose(by_variance, edge_of_chaos(bias, draws[1], sigma_b=0.3), rtol=1e-4)
+    assert point_for(activation("gelu"), 0.2, variance=9.0).q == pytest.approx(9.0)
+    assert point_for(activation("gelu"), 0.2, variance=1.0) == doubly_critical("gelu")
+    with pytest.raises(MethodError, match="At variance = 1 the variance runs away"):
+        point_for(activation("gelu"), 0.2, "refuse", variance=1.0)
+    assert note(activation("tanh"), 0.2, variance=0.763475) == "sigma_w 1.3956, sigma_b 0.3"
+    assert edge_of_chaos(Site("w", "linear", (4, 4), reads="relu"), draws[0], variance=5.0) is not None
+
+
 def test_functions_without_a_point_are_refused():
     with pytest.raises(MethodError, match=r"softplus has no edge of chaos at sigma_b = 0.2\.\nHint: .*vi3nr"):
         point_for(activation("softplus"), 0.2)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scionwood.methods.initialize.pseudo_iid import block_sparse, pseudo_iid
+from scionwood.methods.initialize.pseudo_iid import _grid, block_sparse, pseudo_iid
 from scionwood.methods.initialize.site import Site
 
 
@@ -20,10 +20,25 @@ def test_what_each_ensemble_is():
     assert float(low.square().mean() * 256) == pytest.approx(1.0, abs=0.05)
     sparse = draw("block_sparse", sigma_w=1.0)
     assert float(sparse.square().mean() * 256) == pytest.approx(1.0, abs=0.3)
-    assert float((sparse == 0).double().mean()) == pytest.approx(0.75, abs=0.1)
+    assert float((sparse == 0).double().mean()) == 0.75
     orthogonal = draw("orthogonal", sigma_w=1.0)
     assert float(orthogonal.double().square().mean() * 256) == pytest.approx(1.0, abs=1e-6)
     assert torch.allclose(orthogonal @ orthogonal.T, torch.eye(256), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (8, 32), (32, 8), (3, 64), (1, 7), (40, 72), (16, 16), (256, 80)])
+@pytest.mark.parametrize("density", [0.05, 0.25, 0.6, 1.0])
+def test_no_row_and_no_column_of_blocks_is_empty(shape, density):
+    side, high, wide, kept = _grid(*shape, density, 16)
+    assert kept == round(density * high * wide) or side == 1
+    squares = []
+    for seed in range(40):
+        matrix = block_sparse(*shape, density, 16, torch.Generator().manual_seed(seed))
+        assert bool((matrix != 0).any(0).all())
+        assert bool((matrix != 0).any(1).all())
+        squares.append(float(matrix.square().mean() * shape[1]))
+    found = torch.tensor(squares)
+    assert float(found.mean()) == pytest.approx(1.0, abs=5 * float(found.std()) / 40**0.5)
 
 
 def test_blocks_are_shuffled_but_still_blocks():

@@ -14,7 +14,9 @@ The contract with the verb, which knows the anatomy while a method knows one sit
 3. It gives back a float32 tensor of ``site.shape``, or None to leave the site as it is; the ledger lists what is left.
    A method says by its kinds of site which it sets: it must not touch others. Norm gains are left unless the paper sets
    them.
-4. The same site gives the same numbers whatever else the model has: nothing depends on the order of calls.
+4. What is to be said of a site beside its numbers (which point was taken, that it does not hold) is its record's
+   ``note``, called as ``note(site, **options)``: the ledger and the explanation have it.
+5. The same site gives the same numbers whatever else the model has: nothing depends on the order of calls.
 
 Small maths that several share: ``moments`` (Gaussian moments of an activation), ``orthogonal`` (the exact draw).
 """

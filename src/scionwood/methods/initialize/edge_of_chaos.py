@@ -11,6 +11,8 @@ The fixed point must also be stable: chi_par = d q_next / d q < 1. At small sigm
 and 1.099 at 0.2), and the variance runs away from it. There the **doubly critical** point, chi_perp = chi_par = 1, is
 taken unless ``unstable`` says otherwise: sigma_w^2 = 1.983, sigma_b^2 = 0.173 for GELU, 1.988 and 0.555 for SiLU.
 
+With ``variance`` the fixed point itself is chosen, and sigma_b follows: sigma_b^2 = q - sigma_w^2 E[f^2].
+
 It hurts nothing where norms stand, but does nothing there either. The paper prefers smooth functions and small sigma_b
 and gives no default; 0.2 is that of its examples. It has no code: the equations are those of mean field theory.
 """
@@ -42,6 +44,7 @@ __all__ = [
     "edge_of_chaos",
     "note",
     "point_for",
+    "taken",
 ]
 
 Unstable = Literal["doubly", "keep", "refuse"]
@@ -71,13 +74,34 @@ class Critical:
         return self.chi_par <= 1 + 1e-9
 
 
-@method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="1902.06853")
+def taken(
+    site: Site,
+    *,
+    activation: str | None = None,
+    sigma_b: float = 0.2,
+    variance: float | None = None,
+    unstable: Unstable = "doubly",
+    **_: object,
+) -> str:
+    """Return what a ledger says of a weight or a bias: the point that it takes.
+
+    >>> taken(Site("fc.weight", "linear", (4, 4), reads="tanh"))
+    'sigma_w 1.3041, sigma_b 0.2'
+    """
+    if site.norm or not (site.is_weight or site.kind == "bias"):
+        return ""
+    counted = _of_bias(site) if site.kind == "bias" else site
+    return note(reading(counted, activation), sigma_b, unstable, variance)
+
+
+@method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="1902.06853", note=taken)
 def edge_of_chaos(
     site: Site,
     generator: torch.Generator,
     *,
     activation: str | None = None,
     sigma_b: Annotated[float, Finite(at_least=0)] = 0.2,
+    variance: Annotated[float, Finite(above=0)] | None = None,
     unstable: Unstable = "doubly",
 ) -> Tensor | None:
     """Return Gaussian weights and biases at the edge of chaos of the activation they read.
@@ -94,36 +118,39 @@ def edge_of_chaos(
         generator: the torch.Generator to draw from.
         activation: the function to count with, rather than the one that each weight reads.
         sigma_b: std of the biases.
+        variance: q, of what comes before an activation, rather than sigma_b, which follows from it.
         unstable: where the variance would run away: take the doubly critical point with its own sigma_b, keep it, or
             refuse.
 
     Raises:
-        MethodError: the function has no edge of chaos at this sigma_b, or an unstable one is refused.
+        MethodError: the function has no edge of chaos at this sigma_b or variance, or an unstable one is refused.
     """
     if site.kind == "bias":
-        std = bias_std(site, activation, sigma_b, unstable)
+        std = bias_std(site, activation, sigma_b, unstable, variance)
         return normal(site, std, generator) if std else zeros(site)
     if not site.is_weight:
         return None
-    sigma_w = point_for(reading(site, activation), sigma_b, unstable).sigma_w
+    sigma_w = point_for(reading(site, activation), sigma_b, unstable, variance).sigma_w
     return normal(site, sigma_w / math.sqrt(site.fan_in), generator)
 
 
-def point_for(function: Activation, sigma_b: float, unstable: Unstable = "doubly") -> Critical:
-    """Return the point that an initialiser takes.
+def point_for(
+    function: Activation, sigma_b: float, unstable: Unstable = "doubly", variance: float | None = None
+) -> Critical:
+    """Return the point that an initialiser takes: that of a variance where one is given, else of sigma_b.
 
     >>> point = point_for(named("gelu"), 0.2)
     >>> round(point.sigma_w**2, 4), round(point.sigma_b**2, 4)
     (1.9831, 0.1729)
 
     Raises:
-        MethodError: the function has no edge of chaos at this sigma_b, or an unstable one is refused.
+        MethodError: the function has no edge of chaos there, or an unstable one is refused.
     """
     if function.name == "identity":
         return Critical(1.0, 1.0, 0.0, 1.0, any_q=True)
     if (free := _homogeneous(function)) is not None:
         return free
-    points = edge(function, sigma_b)
+    points = edge(function, sigma_b) if variance is None else (edge_at(function, variance),)
     if not points:
         raise MethodError(
             f"{function.name} has no edge of chaos at sigma_b = {sigma_b:g}.",
@@ -135,28 +162,32 @@ def point_for(function: Activation, sigma_b: float, unstable: Unstable = "doubly
     doubly = doubly_critical(function) if unstable == "doubly" else None
     if unstable == "refuse" or (unstable == "doubly" and doubly is None):
         raise MethodError(
-            f"At sigma_b = {sigma_b:g} the variance runs away from the edge of chaos of {function.name}: chi_par is "
+            f"At {_wanted(sigma_b, variance)} the variance runs away from the edge of chaos of {function.name}: chi_par is "
             f"{points[0].chi_par:.4f}.",
             hint="unstable=doubly takes a point that holds, where there is one; unstable=keep takes this one.",
         )
     return doubly or points[0]
 
 
-def note(function: Activation, sigma_b: float, unstable: Unstable = "doubly") -> str:
-    """Return what a ledger should say of the point taken.
+def note(function: Activation, sigma_b: float, unstable: Unstable = "doubly", variance: float | None = None) -> str:
+    """Return what is to be said of the point taken.
 
     >>> note(named("silu"), 0.2, "keep")
     'sigma_w 1.6795, sigma_b 0.2: unstable, the variance runs away (chi_par 1.0987)'
     >>> note(named("silu"), 0.2)
     'sigma_w 1.4100, sigma_b 0.7451: doubly critical, as sigma_b = 0.2 is unstable'
     """
-    point = point_for(function, sigma_b, unstable)
+    point = point_for(function, sigma_b, unstable, variance)
     text = f"sigma_w {point.sigma_w:.4f}, sigma_b {point.sigma_b:.4g}"
     if not point.stable:
         return f"{text}: unstable, the variance runs away (chi_par {point.chi_par:.4f})"
-    if point.any_q or math.isclose(point.sigma_b, sigma_b):
+    if point.any_q or math.isclose(*((point.sigma_b, sigma_b) if variance is None else (point.q, variance))):
         return text
-    return f"{text}: doubly critical, as sigma_b = {sigma_b:g} is unstable"
+    return f"{text}: doubly critical, as {_wanted(sigma_b, variance)} is unstable"
+
+
+def _wanted(sigma_b: float, variance: float | None) -> str:
+    return f"sigma_b = {sigma_b:g}" if variance is None else f"variance = {variance:g}"
 
 
 @lru_cache(maxsize=256)
@@ -254,7 +285,9 @@ def _homogeneous(function: Activation) -> Critical | None:
     return None
 
 
-def bias_std(site: Site, activation: str | None, sigma_b: float, unstable: Unstable) -> float:
+def bias_std(
+    site: Site, activation: str | None, sigma_b: float, unstable: Unstable, variance: float | None = None
+) -> float:
     """Return the std of a bias: that of the point its own layer's weight takes, in the first layer the next one's.
 
     >>> site = Site("fc.bias", "bias", (4,), reads="relu")
@@ -263,5 +296,9 @@ def bias_std(site: Site, activation: str | None, sigma_b: float, unstable: Unsta
     """
     if site.norm:
         return 0.0
-    counted = site if site.reads != "input" else replace(site, reads=site.feeds)
-    return point_for(reading(counted, activation), sigma_b, unstable).sigma_b
+    return point_for(reading(_of_bias(site), activation), sigma_b, unstable, variance).sigma_b
+
+
+def _of_bias(site: Site) -> Site:
+    """The site whose activation a bias counts with."""
+    return site if site.reads != "input" else replace(site, reads=site.feeds)

@@ -28,10 +28,21 @@ from scionwood.methods.initialize.orthogonal import thin_svd
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Finite, method
 
-__all__ = ["lsuv"]
+__all__ = ["follows", "lsuv"]
 
 
-@method(scope="tensor", laws={"shape", "deterministic"}, statistics={"outputs"}, paper="1511.06422")
+def follows(site: Site, *, std: float = 1.0, orthonormal: bool = True, **_: object) -> str:
+    """Return what happens to a weight after the draw.
+
+    >>> follows(Site("fc.weight", "linear", (4, 4)))
+    'then divided so that its output has std 1 over the batch'
+    """
+    if not site.is_weight:
+        return ""
+    return f"{'' if orthonormal else 'as it is, '}then divided so that its output has std {std:g} over the batch"
+
+
+@method(scope="tensor", laws={"shape", "deterministic"}, statistics={"outputs"}, paper="1511.06422", note=follows)
 def lsuv(
     site: Site,
     generator: torch.Generator,

@@ -36,7 +36,7 @@ from scionwood.methods.initialize.roots import changes
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Finite, method
 
-__all__ = ["Spread", "backward", "chi", "gain", "note", "vi3nr"]
+__all__ = ["Spread", "backward", "chi", "gain", "note", "taken", "vi3nr"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,29 @@ class Spread:
     exact: bool
 
 
-@method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="2504.19270")
+def taken(
+    site: Site,
+    *,
+    activation: str | None = None,
+    frequency: float = 1.0,
+    sigma: float | Literal["backward"] = 1.0,
+    **_: object,
+) -> str:
+    """Return what a ledger says of a weight: whether the spread that it takes stays, and what gradients do.
+
+    >>> taken(Site("fc.weight", "linear", (4, 4), reads="tanh"), sigma="backward")
+    'std 0.01 stays (chi_par 0.9998), squared gradients times 1 a layer: none keeps them, this is the nearest'
+    """
+    if not site.is_weight:
+        return ""
+    function, wanted = _counted(site, activation, frequency, sigma)
+    if function.name == "identity":
+        return ""
+    nearest = sigma == "backward" and not backward(function).exact
+    return note(function, wanted) + (": none keeps them, this is the nearest" if nearest else "")
+
+
+@method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="2504.19270", note=taken)
 def vi3nr(
     site: Site,
     generator: torch.Generator,
@@ -128,7 +150,7 @@ def chi(function: Activation | str, sigma: float) -> float:
 
 
 def note(function: Activation | str, sigma: float) -> str:
-    """Return what a ledger should say of a spread: whether the variance stays, and what gradients do.
+    """Return what is to be said of a spread: whether the variance stays, and what gradients do.
 
     >>> note("tanh", 1.0)
     'std 1 stays (chi_par 0.4611), squared gradients times 1.178 a layer'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -66,16 +67,21 @@ class Drawing:
             place for place in self.places if not only or any(fnmatchcase(place.tensor, pattern) for pattern in only)
         )
         self._kinds: dict[Site, str | None] = {}
+        self._layered: set[Site] = set()
 
-    def draw(self, site: Site) -> Tensor | None:
+    def draw(self, site: Site, *again: object) -> Tensor | None:
         """The method's numbers for a site; nothing, where it leaves it.
+
+        Args:
+            site: the site.
+            again: names another draw than the one that the model gets.
 
         Raises:
             MethodError: the method cannot serve the site; it is named.
         """
 
         def draws(*key: object) -> torch.Generator:
-            return generator_for(self.seed, self.record.name, *key)
+            return generator_for(self.seed, self.record.name, *key, *again)
 
         given = {
             "site": site,
@@ -86,23 +92,55 @@ class Drawing:
         try:
             made = self.method(*(given[name] for name in self.record.inputs), **self.options)
         except MethodError as error:
-            raise MethodError(f"{site.name}: {error.message}", problems=error.problems, hint=error.hint) from None
+            named = error.message if site.name in error.message else f"{site.name}: {error.message}"
+            raise MethodError(named, problems=error.problems, hint=error.hint) from None
         if made is not None and (tuple(made.shape) != site.shape or made.dtype != torch.float32):
             raise ValueError(f"{self.record.name} gave {tuple(made.shape)} {made.dtype} for {site.name} {site.shape}")
         return made
 
     def kind(self, site: Site) -> str | None:
-        """What kind of numbers a site gets, by the first one that is like it but for its name and place; nothing, where left."""
+        """What kind of numbers a site gets; nothing, where left.
+
+        Likes differ in name and place alone. They are described by one draw, so that only what their distributions
+        themselves differ in is told apart; where the method asks for the layer, every layer has its own description.
+        """
+        like = self._like(site)
+        either = dataclasses.replace(like, layer=None)
+        key = like if either in self._layered else either
+        if key not in self._kinds:
+            watched = _Watched.of(like)
+            try:
+                made = self.draw(watched)
+            except MethodError:
+                self.draw(site)  # the error is to name a tensor of the model
+                raise
+            if watched.layer_asked:
+                self._layered.add(either)
+                key = like
+            self._kinds[key] = None if made is None else self._described(like, made)
+        return self._kinds[key]
+
+    def note(self, site: Site) -> str:
+        """What the method has to say of a site beside its numbers."""
+        note = self.record.note
+        return "" if note is None else note(site, **self.options)
+
+    def _like(self, site: Site) -> Site:
+        """A site that stands for all that differ in name and place alone."""
         branch = None if site.branch is None else dataclasses.replace(site.branch, number=0)
         attention = None if site.attention is None else dataclasses.replace(site.attention, block="")
-        # Some methods know a module's own tensors by name; what was measured may be of each layer.
-        name = site.name if self.statistics else ".".join(site.name.split(".")[-2:])
-        layer = site.layer if self.statistics else None
-        key = dataclasses.replace(site, name=name, order=0, layer=layer, axes=(), branch=branch, attention=attention)
-        if key not in self._kinds:
-            made = self.draw(site)
-            self._kinds[key] = None if made is None else describe(made)
-        return self._kinds[key]
+        # Some methods know a module's own tensors by name; what was measured may be of each tensor.
+        name = site.name if self.statistics else template(site)
+        return dataclasses.replace(site, name=name, order=0, axes=(), branch=branch, attention=attention)
+
+    def _described(self, site: Site, made: Tensor) -> str:
+        """A description; of few random numbers more are drawn, until their spread is known to two digits."""
+        told = describe(made)
+        if "std" not in told or made.numel() >= ENOUGH_FOR_TWO_DIGITS:
+            return told
+        count = min(ENOUGH_FOR_TWO_DIGITS // made.numel(), MOST_DRAWS)
+        others = [self.draw(site, "again", number) for number in range(count)]
+        return describe(torch.cat([each.flatten() for each in (made, *others) if each is not None]))
 
     @property
     def tensors(self) -> Collection[str]:
@@ -130,9 +168,12 @@ class Drawing:
             here = by_tensor.get(name, [])
             done = [place for place in here if place in chosen and self.kind(place.site) is not None]
             if done:
-                first = self.kind(done[0].site)
+                site = done[0].site
+                # Where a pass over a batch follows, what came of it is said instead.
+                note = "" if "outputs" in self.record.statistics else self.note(site)
                 parts = f" ({len(done)} of {len(here)} parts)" if len(done) < len(here) else ""
-                yield Entry(name, "initialized", None, f"{told(done[0].site)}: {first}{parts}", sizes[name])
+                said = f"{told(site)}: {joined(self.kind(site), note)}{parts}"
+                yield Entry(name, "initialized", None, said, sizes[name])
             else:
                 yield Entry(name, "left", None, self._why(here, chosen), sizes[name])
 
@@ -142,6 +183,38 @@ class Drawing:
         if not any(place in chosen for place in here):
             return "not among those asked for"
         return f"{self.record.name.partition('.')[2]} does not set {told(here[0].site)}"
+
+
+class _Watched(Site):
+    """A site that notes whether its layer is asked for."""
+
+    layer_asked: bool
+
+    @staticmethod
+    def of(site: Site) -> _Watched:
+        watched = object.__new__(_Watched)
+        watched.__dict__.update(vars(site), layer_asked=False)
+        return watched
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "layer":
+            self.__dict__["layer_asked"] = True
+        return super().__getattribute__(name)
+
+
+def template(site: Site) -> str:
+    """The name of a site with a star for every number of a block, where it lies in a block, and of an expert.
+
+    >>> template(Site("layers.3.experts[5]", "linear", (2, 2), layer=4, layers=8))
+    'layers.*.experts[*]'
+    """
+    name = re.sub(r"\[\d+\]", "[*]", site.name)
+    return re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name) if site.layer is not None else name
+
+
+def joined(kind: str | None, note: str) -> str:
+    """What a site gets, and what is to be said of it."""
+    return "; ".join(filter(None, [kind, note]))
 
 
 _NOUNS = {
@@ -174,11 +247,17 @@ LARGEST_DESCRIBED = 2**24
 MOST_COMPARED = 512
 """Rows that are compared with each other."""
 
+ENOUGH_FOR_TWO_DIGITS = 2**16
+"""So many numbers know their std to one in sqrt(2 n), 0.3 percent."""
+
+MOST_DRAWS = 128
+"""The most draws that are made of a site to describe it."""
+
 
 def describe(values: Tensor | None) -> str:
-    """What kind of numbers these are.
+    """What kind of numbers these are; a spread has no more digits than so many numbers tell of it.
 
-    >>> describe(torch.zeros(3)), describe(torch.eye(2)), describe(torch.tensor([1.0, 3.0]))
+    >>> describe(torch.zeros(3)), describe(torch.eye(2)), describe(torch.tensor([1.0, 3.0] * 8))
     ('zeros', 'identity', 'mean 2, std 1')
     """
     if values is None:
@@ -190,18 +269,23 @@ def describe(values: Tensor | None) -> str:
     flat = values.double()
     if bool((flat == flat.flatten()[0]).all()):
         return f"all {float(flat.flatten()[0]):.4g}"
-    deviation = float(flat.std(correction=0))
-    mean = float(flat.mean())
-    said = f"std {deviation:.4g}" if abs(mean) < 0.1 * deviation else f"mean {mean:.4g}, std {deviation:.4g}"
     matrix = flat.flatten(1) if flat.dim() > 1 else None
     if matrix is None or min(matrix.shape) < 2:
-        return said
+        return _spread(flat)
     short = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T)[:MOST_COMPARED]
     gram = short @ short.T
     scale = float(gram.diagonal().mean())
     straight = bool(torch.allclose(gram, scale * torch.eye(len(gram), dtype=gram.dtype), atol=1e-5 * scale))
     if not straight:
-        return said
+        return _spread(flat)
     if abs(scale - 1) < 1e-5 and torch.equal(flat, torch.eye(*matrix.shape, dtype=flat.dtype).view_as(flat)):
         return "identity"
     return "orthogonal" if abs(scale - 1) < 1e-5 else f"orthogonal times {scale**0.5:.4g}"
+
+
+def _spread(values: Tensor) -> str:
+    deviation, mean = float(values.std(correction=0)), float(values.mean())
+    digits = 2 if values.numel() < 2**20 else 3
+    said = f"std {deviation:.{digits}g}"
+    # The mean of so many numbers is not known better than to this.
+    return said if abs(mean) < max(0.1, 4 / values.numel() ** 0.5) * deviation else f"mean {mean:.{digits}g}, {said}"

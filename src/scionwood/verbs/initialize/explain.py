@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator
 
 from scionwood.methods.initialize.site import Site
-from scionwood.verbs.initialize.drawing import Drawing, describe, told
+from scionwood.verbs.initialize.drawing import Drawing, joined, template, told
 
 __all__ = ["Line", "explain"]
-
-LARGEST_DRAW = 2**22
-"""The most numbers that are drawn for every layer's own line; of larger tensors one layer speaks for its likes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +41,18 @@ class Line:
 
 
 def explain(drawing: Drawing) -> list[Line]:
-    """Return a line for each tensor, in the order of execution, layers that differ in nothing but their number folded."""
-    groups: dict[tuple[object, ...], list[Site]] = {}
-    lines: dict[tuple[object, ...], Line] = {}
+    """Return a line for each tensor, in the order of execution, layers that differ in nothing but their number folded.
+
+    Numbers that only fall, or only rise, from layer to layer are told by the first and the last of them.
+    """
+    groups: dict[tuple[object, ...], dict[str, list[Site]]] = {}
     chosen = set(drawing.chosen)
+    lines: dict[tuple[object, ...], Line] = {}
     for place in drawing.places:
         site = place.site
-        gets = "left"
-        if place in chosen:
-            large = _size(site) > LARGEST_DRAW
-            gets = (drawing.kind(site) or "left") if large else describe(drawing.draw(site))
+        gets = joined(drawing.kind(site), drawing.note(site)) or "left" if place in chosen else "left"
         line = Line(
-            tensor=_template(site),
+            tensor=template(site),
             is_a=told(site),
             shape=site.shape,
             fan_in=site.fan_in if site.is_weight else None,
@@ -62,45 +60,54 @@ def explain(drawing: Drawing) -> list[Line]:
             layers="",
             branch=_branch(site),
             reads=site.reads if site.is_weight else "",
-            gets=_rounded(gets),
+            gets=_NUMBER.sub("#", gets),
         )
         key = dataclasses.astuple(line)
-        groups.setdefault(key, []).append(site)
-        lines.setdefault(key, dataclasses.replace(line, gets=gets))
-    return [_folded(line, groups[key]) for key, line in lines.items()]
+        lines.setdefault(key, line)
+        groups.setdefault(key, {}).setdefault(gets, []).append(site)
+    return [folded for key, line in lines.items() for folded in _folded(line, groups[key])]
 
 
-def _folded(line: Line, sites: list[Site]) -> Line:
-    layers = [site.layer for site in sites if site.layer is not None]
+def _folded(line: Line, sites: dict[str, list[Site]]) -> Iterator[Line]:
+    """One line where the numbers are the same in every layer or go one way, else one for each of them."""
+    range_of_all = _over_layers(sites)
+    parts = {range_of_all: list(itertools.chain(*sites.values()))} if range_of_all else sites
+    for gets, own in parts.items():
+        name = own[0].name if len(own) == 1 else line.tensor
+        yield dataclasses.replace(line, tensor=name, layers=_layers(own), gets=gets)
+
+
+def _over_layers(sites: dict[str, list[Site]]) -> str | None:
+    """What the layers of a group get, if its numbers are equal, or go one way from the first layer to the last."""
+    by_layer = sorted((site.layer, gets) for gets, own in sites.items() for site in own if site.layer is not None)
+    if len(sites) == 1 or not by_layer:
+        return next(iter(sites)) if len(sites) == 1 else None
+    columns = list(zip(*(map(float, _NUMBER.findall(gets)) for _, gets in by_layer), strict=True))
+    if any(list(column) not in (sorted(column), sorted(column, reverse=True)) for column in columns):
+        return None
+    ends = zip(_NUMBER.findall(by_layer[0][1]), _NUMBER.findall(by_layer[-1][1]), strict=True)
+    numbers = iter([first if first == last else f"{first} … {last}" for first, last in ends])
+    return _NUMBER.sub(lambda _: next(numbers), by_layer[0][1])
+
+
+def _layers(sites: list[Site]) -> str:
+    """Which layers these are, of how many: ``1-3, 5 of 8``."""
+    layers = sorted({site.layer for site in sites if site.layer is not None})
     if not layers:
-        return dataclasses.replace(line, tensor=sites[0].name)
-    first, last, count = min(layers), max(layers), sites[0].layers
-    told_layers = f"{first} of {count}" if first == last else f"{first}-{last} of {count}"
-    name = sites[0].name if len(sites) == 1 else line.tensor
-    return dataclasses.replace(line, tensor=name, layers=told_layers)
+        return ""
+    starts = [layer for layer in layers if layer - 1 not in layers]
+    stops = [layer for layer in layers if layer + 1 not in layers]
+    runs = [str(first) if first == last else f"{first}-{last}" for first, last in zip(starts, stops, strict=True)]
+    return f"{', '.join(runs)} of {sites[0].layers}"
 
 
-def _template(site: Site) -> str:
-    """The name with every number of a block as a star, where it lies in a block."""
-    return re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", site.name) if site.layer is not None else site.name
-
-
-def _rounded(gets: str) -> str:
-    """The same distribution drawn twice differs in its last digits."""
-    return re.sub(r"\d+\.?\d*(?:e-?\d+)?", lambda number: f"{float(number[0]):.1g}", gets)
+_NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 
 
 def _branch(site: Site) -> str:
     if site.branch is None:
         return ""
     return "last" if site.branch.last else f"{site.branch.place + 1} of {site.branch.length}"
-
-
-def _size(site: Site) -> int:
-    total = 1
-    for size in site.shape:
-        total *= size
-    return total
 
 
 def rows(lines: list[Line]) -> Iterator[tuple[str, ...]]:
