@@ -1,11 +1,13 @@
 """The flow through a model: order, activations, residual branches, attentions, layouts, read off the graph alone."""
 
 import functools
+from collections.abc import Callable
 
 import pytest
 import torch
 from tests.architectures.derived import model
 from torch import nn
+from torch.nn import functional
 
 from scionwood.anatomy import from_module
 from scionwood.anatomy.flow import Flow, Use, flow
@@ -144,12 +146,98 @@ def test_cross_attention_takes_keys_from_outside_the_branch():
 
 
 def test_activations_whole_taken_apart_and_gated():
-    assert use("GPT-2", "transformer.h.0.mlp.c_proj.weight").reads == "gelu"  # written as tanh of a polynomial
+    assert use("GPT-2", "transformer.h.0.mlp.c_proj.weight").reads == "gelu_tanh"  # written as tanh of a polynomial
     assert use("T5", "encoder.block.0.layer.1.DenseReluDense.wo.weight").reads == "relu"
     assert use("Llama", "model.layers.0.mlp.down_proj.weight").reads == "gated silu"
     assert use("Llama", "model.layers.0.mlp.up_proj.weight").reads == "identity"
     assert use("ViT", "vit.embeddings.patch_embeddings.projection.weight").reads == "input"
     assert use("Mamba", "backbone.layers.0.mixer.x_proj.weight").reads == "silu"
+
+
+class Between(nn.Module):
+    """A function between two linear maps."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.first, self.function, self.second = nn.Linear(4, 8), function, nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.function(self.first(x)))
+
+
+class Snake(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.sin(self.scale * x).square()
+
+
+def between(function: Callable[[torch.Tensor], torch.Tensor]) -> str:
+    found = flow(from_module(Between(function), torch.zeros(2, 4))).uses
+    return next(own.reads for own in found if own.tensor == "second.weight")
+
+
+READINGS: dict[str, list[Callable[[torch.Tensor], torch.Tensor]]] = {
+    "identity": [lambda x: 2 * x + 1, lambda x: -x / 3],
+    "relu": [
+        nn.ReLU(inplace=True), lambda x: x.clamp(min=0), lambda x: x.clamp_min(0), lambda x: x * (x > 0), lambda x: torch.where(x > 0, x, 0.0),
+        lambda x: torch.where(x > 0, x, torch.zeros_like(x)), lambda x: torch.maximum(x, torch.tensor(0.0)),
+        lambda x: torch.maximum(x, torch.zeros_like(x)), lambda x: (x + x.abs()) / 2,
+    ],
+    "relu6": [nn.ReLU6(), lambda x: functional.hardtanh(x, 0, 6), lambda x: functional.relu(x).clamp(max=6)],
+    "hardtanh": [nn.Hardtanh()],
+    "hardtanh(-2, 2)": [nn.Hardtanh(-2, 2)],
+    "relu_squared": [lambda x: torch.relu(x).square(), lambda x: torch.relu(x) ** 2, lambda x: torch.relu(x) * torch.relu(x)],
+    "leaky_relu": [nn.LeakyReLU(), lambda x: torch.maximum(0.01 * x, x)],
+    "leaky_relu(0.5)": [nn.LeakyReLU(0.5)],
+    "elu": [nn.ELU()],
+    "elu(2.0)": [nn.ELU(2.0)],
+    "celu(2.0)": [nn.CELU(2.0)],
+    "softplus": [nn.Softplus()],
+    "softplus(2.0, 10.0)": [nn.Softplus(2.0, 10.0)],
+    "gelu": [nn.GELU(), lambda x: 0.5 * x * (1 + torch.erf(x / 1.41421356))],
+    "gelu_tanh": [nn.GELU("tanh"), lambda x: 0.5 * x * (1 + torch.tanh(0.7978845608 * (x + 0.044715 * x.pow(3))))],
+    "quick_gelu": [lambda x: x * torch.sigmoid(1.702 * x)],
+    "silu": [nn.SiLU(), lambda x: x * torch.sigmoid(x), lambda x: x / (1 + torch.exp(-x))],
+    "mish": [nn.Mish(), lambda x: x * torch.tanh(functional.softplus(x))],
+    "tanhshrink": [nn.Tanhshrink(), lambda x: x - torch.tanh(x)],
+    "softsign": [nn.Softsign()],
+    "hardswish": [nn.Hardswish(), lambda x: x * functional.relu6(x + 3) / 6],
+    "gaussian": [lambda x: torch.exp(-(x**2) / 2)],
+    "sin": [lambda x: torch.sin(30 * x)],  # of which the frequency is no part
+    "abs": [torch.abs],
+    "square": [torch.square, lambda x: x * x],
+    "exp": [torch.exp],
+    "erf": [torch.erf],
+    "threshold(0.1, 20.0)": [nn.Threshold(0.1, 20.0)],
+    "softshrink(0.3)": [nn.Softshrink(0.3)],
+    "mul(x, exp(neg(x)))": [lambda x: x * torch.exp(-x)],
+    "mul(relu(x), 1.7)": [lambda x: torch.relu(x) * 1.7],
+    "tanh * sigmoid": [lambda x: torch.tanh(x[:, :4]).repeat(1, 2) * torch.sigmoid(x[:, 4:]).repeat(1, 2)],
+    "unknown (maximum)": [lambda x: torch.maximum(x, x.flip(-1))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_what_is_read_is_what_the_graph_computes(name):
+    assert [between(function) for function in READINGS[name]] == [name] * len(READINGS[name])
+
+
+def test_a_weight_may_be_in_what_is_read():
+    assert between(nn.PReLU()) == "prelu"
+    assert between(Snake()) == "unknown (add)"
+
+
+def test_a_name_that_would_be_too_long_is_not_known():
+    assert between(lambda x: functools.reduce(lambda y, _: torch.sin(y) + x * y, range(20), x)) == "unknown (add)"
+
+
+def test_norms_and_sums_of_weights_are_no_functions_of_one_value():
+    assert between(lambda x: functional.normalize(torch.relu(x), dim=-1)) == "identity"
+    assert between(lambda x: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)) == "identity"
+    assert between(lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)) == "exp"
 
 
 def test_what_reads_a_residual_sum():
@@ -312,4 +400,4 @@ def test_what_the_next_weight_reads_a_result_through():
     assert found["0.bias"].feeds == "tanh"
     assert {name for name, own in found.items() if own.norm} == {f"{n}.{p}" for n in (1, 4) for p in ("weight", "bias")}
     assert use("Llama", "model.layers.0.mlp.up_proj.weight").feeds == "gated silu"
-    assert use("GPT-2", "transformer.h.0.mlp.c_fc.weight").feeds == "gelu"
+    assert use("GPT-2", "transformer.h.0.mlp.c_fc.weight").feeds == "gelu_tanh"

@@ -321,3 +321,30 @@ def test_measuring_is_done_in_evaluation_mode_and_the_mode_comes_back():
     assert not net[1].running_mean.any()
     with torch.no_grad():
         assert float(net.eval()(BATCH).std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("between", [nn.ReLU6(), nn.LeakyReLU(0.5), nn.ELU(2.0), nn.Softplus(3.0)])
+def test_the_numbers_of_an_activation_are_counted_with(between):
+    torch.manual_seed(0)
+    net = nn.Sequential(*(part for _ in range(10) for part in (nn.Linear(256, 256), between)), nn.Linear(256, 256))
+    initialize(net, method="vi3nr", inputs=torch.zeros(1, 256))
+    assert 0.6 < float(net(torch.randn(64, 256)).detach().std()) < 1.6
+
+
+def test_squared_relu_keeps_its_size_and_what_is_not_known_is_refused():
+    class Squared(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.up, self.function, self.down = nn.Linear(256, 1024), function, nn.Linear(1024, 256)
+
+        def forward(self, x):
+            return self.down(self.function(self.up(x)))
+
+    net = Squared(lambda x: torch.relu(x).square())
+    initialize(net, method="vi3nr", inputs=torch.zeros(1, 256))
+    output = net(torch.randn(64, 256, generator=torch.Generator().manual_seed(0))).detach()
+    assert float(output.std()) == pytest.approx(1, rel=0.1)
+    net = Squared(lambda x: torch.maximum(x, x.flip(-1)))
+    with pytest.raises(MethodError, match=r"down\.weight reads 'unknown \(maximum\)'.*(?s:.*)activation=gelu"):
+        initialize(net, method="vi3nr", inputs=torch.zeros(1, 256))
+    initialize(net, method="vi3nr", inputs=torch.zeros(1, 256), options={"activation": "mul(x, exp(neg(x)))"})

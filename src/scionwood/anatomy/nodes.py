@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-__all__ = ["ACTIVATIONS", "CASTS", "NORMS", "VIEWS", "arguments_of", "module_path", "operation", "shape_of"]
+__all__ = ["ACTIVATIONS", "CASTS", "NORMS", "VIEWS", "arguments_of", "module_path", "operation", "shape_of", "uncast"]
 
 ACTIVATIONS = frozenset(
     {
@@ -52,3 +52,10 @@ def module_path(node: fx.Node) -> str:
     """The path of the module whose forward a node stands in."""
     stack = node.meta.get("nn_module_stack") or {}
     return next((path for path, _ in reversed(stack.values())), "")
+
+
+def uncast(node: fx.Node) -> fx.Node:
+    """The value itself, without casts and dropout."""
+    while node.op == "call_function" and operation(node) in CASTS and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node

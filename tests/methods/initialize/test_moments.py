@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from scionwood.anatomy.flow import functions
 from scionwood.errors import MethodError
 from scionwood.methods.initialize.activations import ACTIVATIONS, Activation, activation, reading
 from scionwood.methods.initialize.moments import correlated, expectation, moments
@@ -87,11 +88,67 @@ def test_names_are_checked():
         activation("???")
 
 
+def test_a_product_of_two_functions_counts_both():
+    """Against a plain simulation of tanh(U) sigmoid(V), and of three factors."""
+    generator = torch.Generator().manual_seed(0)
+    u, v, w = (math.sqrt(2) * torch.randn(1_000_000, generator=generator) for _ in range(3))
+    both = moments("tanh * sigmoid", 2.0)
+    assert both.second == pytest.approx(float((u.tanh() * v.sigmoid()).square().mean()), rel=0.01)
+    step = 1e-4
+    growth = (moments("tanh * sigmoid", 2 + step).second - moments("tanh * sigmoid", 2 - step).second) / (2 * step)
+    assert both.chi_par(1.0) == pytest.approx(growth, rel=1e-7)
+    three = moments("gated tanh * sigmoid", 2.0).second
+    assert three == pytest.approx(float((u.tanh() * v.sigmoid() * w).square().mean()), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("leaky_relu(0.5)", lambda x: torch.where(x > 0, x, 0.5 * x)),
+        ("leaky_relu(x, 0.5)", lambda x: torch.where(x > 0, x, 0.5 * x)),
+        ("hardtanh(-0.3, 2)", lambda x: x.clamp(-0.3, 2)),
+        ("clamp(None, 3)", lambda x: x.clamp(max=3)),
+        ("elu(2.0)", lambda x: torch.nn.functional.elu(x, 2.0)),
+        ("softplus(2.0, 10.0)", lambda x: torch.nn.functional.softplus(x, 2.0, 10.0)),
+        ("mul(x, exp(neg(x)))", lambda x: x * torch.exp(-x)),
+        ("where(gt(x, 0), x, full_like(x, 0.0))", torch.relu),
+        ("sub(x, tanh(x), alpha=0.5)", lambda x: x - 0.5 * torch.tanh(x)),
+    ],
+)
+def test_a_name_may_have_numbers_or_be_written_out(name, function):
+    points = torch.linspace(-4, 4, 33, dtype=torch.float64)
+    assert torch.allclose(activation(name)(points), function(points))
+    assert moments(name, 1.3).second == pytest.approx(moments(function, 1.3).second, rel=1e-9)
+    assert activation(name) is activation(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["relu_(x)", "bernoulli(x)", "dropout(x, 0.5, True)", "relu(x).real", "open(x)", "x", "1", "relu(0.3)", "relu("],
+)
+def test_nothing_but_elementwise_operations_is_read(name):
+    with pytest.raises(MethodError, match="There is no activation function"):
+        activation(name)
+
+
+def test_a_function_must_be_defined_everywhere():
+    with pytest.raises(MethodError, match=r"log\(x\) is not a finite number for every number"):
+        activation("log(x)")
+
+
+def test_the_graph_and_the_methods_mean_the_same_by_a_name():
+    points = torch.linspace(-9, 9, 73, dtype=torch.float64)
+    for name, function in functions._KNOWN.items():
+        assert torch.allclose(ACTIVATIONS[name](points), function(points)), name
+
+
 def test_a_site_reads_what_it_reads():
     assert reading(Site("a", "linear", (2, 2), reads="input")).name == "identity"
     assert reading(Site("a", "linear", (2, 2), reads="gated silu")).gated
     assert reading(Site("a", "linear", (2, 2), reads="gelu"), "relu").name == "relu"
-    with pytest.raises(MethodError, match=r"(?s)a\.b reads 'wave'.*Say which one to count with: activation=") as caught:
+    with pytest.raises(
+        MethodError, match=r"(?s)a\.b reads 'wave'.*Say which one to count with, .*activation="
+    ) as caught:
         reading(Site("a.b", "linear", (2, 2), reads="wave"))
     assert "\nHint:" in str(caught.value)
 

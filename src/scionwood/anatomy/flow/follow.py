@@ -16,6 +16,7 @@ from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists, indices_in, template
 from scionwood.anatomy.flow.ancestry import Ancestry
 from scionwood.anatomy.flow.attentions import Attentions
+from scionwood.anatomy.flow.functions import UNKNOWN, Function, composed, is_elementwise
 from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
 from scionwood.anatomy.flow.state import State, after_weight, same_source
 from scionwood.anatomy.flow.views import moved, permuted, rows_taken
@@ -28,6 +29,7 @@ from scionwood.anatomy.nodes import (
     module_path,
     operation,
     shape_of,
+    uncast,
 )
 
 __all__ = ["Follower"]
@@ -51,6 +53,8 @@ class Follower:
         self.weight_of: dict[fx.Node, str] = {}
         self.feeds: dict[fx.Node, str] = {}
         self.ancestry = Ancestry(self.graph)
+        specs = self.model.program.graph_signature.input_specs
+        self.constants = {getattr(spec.arg, "name", ""): spec.target or "" for spec in specs}
 
     def result(self) -> Flow:
         """Follow the graph."""
@@ -144,12 +148,48 @@ class Follower:
         main = active[0][1]
         merged = self._merge(node, [state for _, state in active])
         if name in ACTIVATIONS:
-            return dataclasses.replace(merged, reads=name, labels=main.labels)
+            merged = dataclasses.replace(merged, reads=name, labels=main.labels)
         if name in ("softmax", "_softmax"):
             return dataclasses.replace(merged, softmax=True, reads="softmax", labels=None)
-        if name in ("rsqrt", "sqrt", "reciprocal", "std") or (name == "pow" and node.args[1] in (-0.5, 0.5)):
+        merged = self._computed(node, merged) if name not in ACTIVATIONS or is_elementwise(node) else merged
+        if name in _STATISTICS or (name == "pow" and node.args[1] in (-0.5, 0.5)):
             return dataclasses.replace(merged, statistic=True)
         return merged
+
+    def _computed(self, node: fx.Node, merged: State) -> State:
+        """What reads an operation on every number by itself, if its result is a function of one value."""
+        name, function = operation(node), composed(node, self._given)
+        if function is not None:
+            known = function.reads in (function.before, name) or function.before in _PLAIN
+            return dataclasses.replace(
+                merged, function=function, reads=function.reads if known else f"{UNKNOWN} ({name})"
+            )
+        condition = self.states[node.all_input_nodes[0]].function if name == "where" else None
+        chosen = condition is not None and condition.before != "input"
+        parameters = any(self.states[arg].parameter for arg in node.all_input_nodes)
+        if is_elementwise(node) and _is_float(node) and not parameters and (chosen or name not in _LINEAR):
+            return dataclasses.replace(merged, reads=f"{UNKNOWN} ({name})")
+        return merged
+
+    def _given(self, arg: fx.Node) -> Function | float | None:
+        """What an argument is in a function: a function itself, or a number."""
+        state = self.states[arg]
+        number = self._number(arg) if state.constant or operation(arg) in _FILLED else None
+        if number is not None or state.constant or state.parameter:
+            return number
+        start = uncast(arg)
+        return state.function or Function(start, self.states[start].reads)
+
+    def _number(self, node: fx.Node) -> float | None:
+        """The one number that a constant is of."""
+        if node.op == "placeholder":
+            value = self.model.program.constants.get(self.constants.get(node.name, ""))
+            return float(value) if type(value) is Tensor and value.numel() == 1 and not value.is_meta else None
+        name, inputs = operation(node), node.all_input_nodes
+        if name in _FILLED:
+            written = any(not is_elementwise(user) or user.target._schema.is_mutable for user in node.users)  # type: ignore[union-attr]
+            return None if written else _FILLED[name](node)
+        return self._number(inputs[0]) if name in VIEWS | CASTS and len(inputs) == 1 else None
 
     def _merge(self, node: fx.Node, states: Sequence[State]) -> State:
         """What is known of something made of several values without a weight."""
@@ -175,7 +215,11 @@ class Follower:
         if state.parameter:
             return dataclasses.replace(state, order=permuted(node, state.order))
         merged = self._merge(node, [state])
-        return dataclasses.replace(merged, labels=moved(node, state.labels))
+        function = state.function
+        # Two parts of one value are two values.
+        if function is not None and operation(node) not in CASTS:
+            function = dataclasses.replace(function, source=node)
+        return dataclasses.replace(merged, labels=moved(node, state.labels), function=function)
 
     def _cat(self, node: fx.Node) -> State:
         """Parts laid end to end: a token or a table of the model's own may be one of them."""
@@ -239,7 +283,7 @@ class Follower:
                 alone = len(active) == 1 and after_weight(active[0], self.states) and _rank_one(self.model, name)
                 self._use(name, "bias" if alone else "table", node)
         states = [self.states[arg] for arg in active]
-        merged = self._merge(node, states)
+        merged = self._computed(node, self._merge(node, states))
         if len(active) != 2:
             return merged
         left, right = active
@@ -247,6 +291,9 @@ class Follower:
         if residual is not None:
             self.residuals.append(residual)
             return State(summed=True, weights=merged.weights)
+        differ = merged.function is None and states[0].reads != states[1].reads
+        if differ and states[0].weights and same_source(*states):  # a function with a weight in it
+            merged.reads = f"{UNKNOWN} ({operation(node)})"
         return merged
 
     def _multiply(self, node: fx.Node) -> State:
@@ -257,18 +304,17 @@ class Follower:
             if name:
                 self._use(name, "gain" if _rank_one(self.model, name) else "other", node)
         states = [self.states[arg] for arg in active]
-        merged = self._merge(node, states)
-        if len(states) != 2 or active[0] is active[1]:
+        merged = self._computed(node, self._merge(node, states))
+        if len(states) != 2 or merged.function is not None:
             return merged
         self.ancestry.multiply(node, *active)
         plain = [state for state in states if not state.statistic]
         if len(plain) == 1:  # a norm that is written out
-            return dataclasses.replace(plain[0], reads="identity", summed=False)
-        activated = [state.reads for state in states if state.reads not in ("identity", "input")]
-        if len(activated) == 1:
-            merged.reads = (
-                _TAKEN_APART.get(activated[0], activated[0]) if same_source(*states) else f"gated {activated[0]}"
-            )
+            return dataclasses.replace(plain[0], reads="identity", function=None, summed=False)
+        if operation(node) == "div":  # by a sum of weights, or one norm by another
+            return dataclasses.replace(merged, reads=states[0].reads, statistic=False)
+        activated = [state.reads for state in states if state.reads not in _PLAIN]
+        merged.reads = _product(activated, one=same_source(*states)) or merged.reads
         return merged
 
     # Norms.
@@ -281,7 +327,7 @@ class Follower:
             if isinstance(arg, fx.Node):
                 self._use(self.states[arg].parameter, kind, node, norm=True)
         main = self.states[node.all_input_nodes[0]]
-        return dataclasses.replace(main, reads="identity", summed=False, order=None, parameter=None)
+        return dataclasses.replace(main, reads="identity", function=None, summed=False, order=None, parameter=None)
 
     # Weights.
 
@@ -301,7 +347,7 @@ class Follower:
         told = {"reads": source.reads, "reads_sum": source.summed}
         self._use(name, kind, node, **told, **facts)
         self.weight_of[node] = name
-        if source.reads not in _NO_FUNCTION:
+        if source.reads not in _PLAIN:
             self.feeds.update(dict.fromkeys(source.weights - self.feeds.keys(), source.reads))
         self.ancestry.weights.append(node)
         if isinstance(bias, fx.Node) and self.states[bias].parameter:
@@ -378,7 +424,11 @@ class Follower:
                 return self._weigh(node, parameters[0], active[0], "linear", None, transposed=written == [False, True])
         for arg in parameters:
             self._use(self.states[arg].parameter, "other", node)
-        return self._merge(node, [self.states[arg] for arg in active])
+        merged = self._merge(node, [self.states[arg] for arg in active])
+        terms, _, out = str(node.args[0]).partition("->")
+        if len(active) == 2 and set(terms) - set(out) - {",", " "}:  # summed over
+            merged.reads = "identity"
+        return merged
 
     def _convolve(self, node: fx.Node) -> State:
         arguments = arguments_of(node)
@@ -494,7 +544,21 @@ _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     "baddbmm": Follower._baddbmm,
 }
 
-_NO_FUNCTION = ("identity", "input", "softmax")
+_PLAIN = frozenset({"identity", "input", "softmax"})
+"""What a value reads that no activation function has made."""
+
+_LINEAR = frozenset({"add", "sub", "rsub", "mul", "div", "where", "masked_fill", "lerp"})
+"""Operations on several values that are linear in each."""
+
+_STATISTICS = frozenset({"rsqrt", "sqrt", "reciprocal", "std", "linalg_vector_norm", "norm"})
+
+_FILLED: dict[str, Callable[[fx.Node], Any]] = {
+    **dict.fromkeys(("zeros", "new_zeros", "zeros_like"), lambda _: 0.0),
+    **dict.fromkeys(("ones", "new_ones", "ones_like"), lambda _: 1.0),
+    **dict.fromkeys(("full", "new_full", "full_like"), lambda node: arguments_of(node)["fill_value"]),
+    "scalar_tensor": lambda node: arguments_of(node)["s"],
+}
+"""Operations that give one number throughout, and which."""
 
 _TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
 """x times this function of x: the activation function that it is a part of."""
@@ -508,6 +572,27 @@ def _stacked(order: tuple[int, ...] | None) -> bool:
 def _alike(module: torch.nn.Module, path: str) -> bool:
     """Whether a list of blocks repeats one: parts of different kinds that are numbered are no layers."""
     return len({type(child) for child in module.get_submodule(path).children()}) == 1
+
+
+def _product(activated: Sequence[str], *, one: bool) -> str | None:
+    """What reads the product of two values, by the activation functions that made them.
+
+    Args:
+        activated: one for each value that is not linear.
+        one: both values are made of one.
+    """
+    unknown = next((name for name in activated if name.startswith(UNKNOWN)), None)
+    if one and len(set(activated)) == 1 and len(activated) == 2:
+        return activated[0]
+    if unknown or len(activated) != 1:
+        return unknown or " * ".join(activated) or None
+    name = activated[0]
+    return _TAKEN_APART.get(name, name) if one else f"gated {name}"
+
+
+def _is_float(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _rank_one(model: Model, name: str) -> bool:

@@ -71,8 +71,10 @@ class Use:
         transposed: a linear map stored as (in, out), or a transposed convolution.
         stacked: one map for each expert, the experts in front.
         groups: of a convolution.
-        reads: the activation function whose result it reads; "gated silu" for a product of one with something linear,
-            "identity" where there is none since the weight or the norm before, "input" for the model's own input.
+        reads: the activation function whose result it reads, with its numbers where they are not the usual ones, or as it
+            is written where it has no name (see ``functions``); "gated silu" for a product of one with something linear,
+            "tanh * sigmoid" for one of two, "identity" where there is none since the weight or the norm before, "input"
+            for the model's own input, "unknown (maximum)" for what is no function of one value, by its last operation.
         feeds: the activation function through which the next weight reads its result; "" where there is none.
         norm: it is a norm's own, and stands beside no weight.
         reads_sum: what it reads comes from a residual sum without a weight or a norm in between.

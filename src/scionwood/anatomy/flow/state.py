@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from scionwood.anatomy.flow.functions import Function
 from scionwood.anatomy.nodes import CASTS, VIEWS, operation
 
 __all__ = ["State", "after_weight", "same_source"]
@@ -23,6 +24,7 @@ class State:
         order: for a view that only permutes a parameter's dimensions, which stands where.
         constant: it depends neither on the input nor on weights.
         reads: the activation function that it is the result of.
+        function: the function that it is of one value, number by number.
         summed: it comes from a residual sum, without a weight or a norm in between.
         weights: the contractions that it is made of without another one in between.
         attended: the attention that it is the result of.
@@ -36,6 +38,7 @@ class State:
     order: tuple[int, ...] | None = None
     constant: bool = False
     reads: str = "identity"
+    function: Function | None = None
     summed: bool = False
     weights: frozenset[fx.Node] = frozenset()
     attended: fx.Node | None = None

@@ -1,11 +1,17 @@
 """Activation functions by name, with the places where they are not smooth.
 
 Names are those that a site reads (``site.Site.reads``) and those of PyTorch. An integral over a kink is exact only where
-it is cut there, so a function comes with its kinks.
+it is cut there, so a function comes with its kinks. A name may have numbers, as in ``leaky_relu(0.2)``; and what has no
+name may be written with the elementwise operations of PyTorch, ``x`` for the input: ``mul(x, exp(neg(x)))``.
 """
 
+import ast
+import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
@@ -25,13 +31,18 @@ class Activation:
         function: takes a tensor and gives one of the same shape; differentiable by autograd but for the kinks.
         kinks: where it is not smooth.
         name: what it is called, in messages.
-        gated: its result is multiplied by something linear of the same variance.
+        gate: what its result is multiplied by: a function of another value of the same variance.
     """
 
     function: Callable[[Tensor], Tensor]
     kinks: tuple[float, ...] = ()
     name: str = "a function"
-    gated: bool = False
+    gate: "Activation | None" = None
+
+    @property
+    def gated(self) -> bool:
+        """Whether its result is multiplied by another's."""
+        return self.gate is not None
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return self.function(inputs)
@@ -103,6 +114,8 @@ ACTIVATIONS: dict[str, Activation] = {
         ("sin", torch.sin, ()),
         ("cos", torch.cos, ()),
         ("gaussian", lambda inputs: torch.exp(-inputs.square() / 2), ()),
+        ("exp", torch.exp, ()),
+        ("square", torch.square, ()),
         ("abs", torch.abs, (0.0,)),
     )
 }
@@ -119,27 +132,113 @@ def activation(which: str | Activation | Callable[[Tensor], Tensor]) -> Activati
 
     >>> activation("hardtanh").kinks, activation(torch.sin).slope(0.0)
     ((-1.0, 1.0), 1.0)
+    >>> activation("leaky_relu(0.5)").value(-2.0), activation("add(x, square(sin(x)))").slope(0.0)
+    (-1.0, 1.0)
 
     Args:
-        which: a name, a callable (taken to be smooth but for 0), or an Activation, which says where its kinks are.
+        which: a name, one with numbers, or a function as it is written; "gated silu" for one whose result is multiplied by
+            something linear, "tanh * sigmoid" for one multiplied by another; a callable (taken to be smooth but for 0);
+            or an Activation, which says where its kinks are.
 
     Raises:
-        MethodError: an unknown name.
+        MethodError: an unknown name, or a function that is not defined for every number.
     """
     if isinstance(which, Activation):
         return which
     if callable(which):
         return Activation(which, (0.0,), getattr(which, "__name__", "a function"))
-    name = _OTHERWISE.get(which.strip().lower(), which.strip().lower())
+    return _named(which.strip())
+
+
+@lru_cache(maxsize=256)
+def _named(which: str) -> Activation:
+    name = _OTHERWISE.get(which.lower(), which.lower())
     if name in _LINEAR:
         return ACTIVATIONS["identity"]
     if name.startswith("gated "):
-        inner = activation(name.removeprefix("gated "))
-        return Activation(inner.function, inner.kinks, name, gated=True)
-    if name not in ACTIVATIONS:
+        return replace(_multiplied(_named(name.removeprefix("gated ")), ACTIVATIONS["identity"]), name=name)
+    if " * " in name:
+        first, _, others = name.partition(" * ")
+        return replace(_multiplied(_named(first), _named(others)), name=name)
+    found = ACTIVATIONS.get(name) or _written(which)
+    if found is None:
         hint = nearest(name, list(ACTIVATIONS)) or f": known are {', '.join(ACTIVATIONS)}"
         raise MethodError(f"There is no activation function {which!r}{hint}.")
-    return ACTIVATIONS[name]
+    return found
+
+
+def _multiplied(one: Activation, gate: Activation) -> Activation:
+    return replace(one, gate=gate if one.gate is None else _multiplied(one.gate, gate))
+
+
+def _written(text: str) -> Activation | None:
+    """A function that is written with elementwise operations, if it is one; ``x`` may be left out where it stands first."""
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return None
+    if isinstance(tree, ast.Name):
+        tree = ast.Call(tree, [], [])
+    if isinstance(tree, ast.Call) and not re.search(r"\bx\b", text):
+        tree.args.insert(0, ast.Name("x"))
+    if not isinstance(tree, ast.Call) or not _is_known(tree):
+        return None
+    points = torch.linspace(-6, 6, 25, dtype=torch.float64)
+    try:
+        values = _value(tree, points)
+    except (RuntimeError, TypeError):
+        return None
+    if values.shape != points.shape or not bool(values.isfinite().all()):
+        raise MethodError(
+            f"{text} is not a finite number for every number.", hint="Say which function to count with instead."
+        )
+    constants = [part.value for part in ast.walk(tree) if isinstance(part, ast.Constant)]
+    numbers = [float(value) for value in constants if _is_number(value)]
+    # Cutting where nothing is bent does no harm.
+    ratios = [one / other for one in numbers for other in numbers if other]
+    kinks = sorted({sign * number for number in (0.0, *numbers, *ratios) for sign in (-1.0, 1.0)})
+    return Activation(lambda inputs: _value(tree, inputs).to(inputs.dtype), tuple(kinks), text)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_known(tree: ast.expr) -> bool:
+    """Whether every part is x, a number, or an elementwise operation."""
+    match tree:
+        case ast.Call(ast.Name(name), args, keywords):
+            return _operation(name) is not None and all(map(_is_known, [*args, *(each.value for each in keywords)]))
+        case ast.UnaryOp(ast.USub(), ast.Constant(value)):
+            return _is_number(value)
+        case _:
+            return isinstance(tree, ast.Constant) or (isinstance(tree, ast.Name) and tree.id == "x")
+
+
+def _operation(name: str) -> Any:
+    """An operation of PyTorch that takes every number by itself, draws none and changes nothing."""
+    packet = getattr(torch.ops.aten, name, None) if not name.endswith("_") else None
+    if packet is None or name in ("rrelu", "prelu"):
+        return None
+    tags = {tag for overload in packet.overloads() for tag in getattr(packet, overload).tags}
+    return packet if torch.Tag.pointwise in tags or name in _UNTAGGED else None
+
+
+_UNTAGGED = ("full_like", "hardswish", "log_sigmoid", "where")
+"""Elementwise operations that PyTorch does not tag so in all their forms."""
+
+
+def _value(tree: ast.expr, inputs: Tensor) -> Any:
+    match tree:
+        case ast.Call(ast.Name(name), args, keywords):
+            given = [_value(arg, inputs) for arg in args]
+            return _operation(name)(*given, **{str(each.arg): _value(each.value, inputs) for each in keywords})
+        case ast.UnaryOp(_, number):
+            return -_value(number, inputs)
+        case ast.Constant(value):
+            return value
+        case _:
+            return inputs
 
 
 def reading(site: Site, override: str | None = None) -> Activation:
@@ -152,7 +251,7 @@ def reading(site: Site, override: str | None = None) -> Activation:
     'gelu'
 
     Raises:
-        MethodError: the function has no name here, with what to do.
+        MethodError: it is not known which function a site reads, with what to do.
     """
     if override is not None:
         return activation(override)
@@ -161,5 +260,6 @@ def reading(site: Site, override: str | None = None) -> Activation:
     except MethodError as error:
         raise MethodError(
             f"{site.name} reads {site.reads!r}, which is no activation function that has its numbers here.",
-            hint=f"Say which one to count with: activation=one of {', '.join(ACTIVATIONS)}.",
+            hint="Say which one to count with, as a name or written out (activation=gelu, activation=leaky_relu(0.2), "
+            f"activation=mul(x, exp(neg(x)))). Names are {', '.join(ACTIVATIONS)}.",
         ) from error

@@ -60,7 +60,7 @@ class Moments:
 def moments(which: str | Activation | Callable[[Tensor], Tensor], q: float) -> Moments:
     """Return the Gaussian moments of an activation function at a variance.
 
-    A gated function is f(U) V, with U and V independent and of variance q: its slope counts both factors.
+    A gated function is f(U) g(V), with U and V independent and of variance q: its slope counts both factors.
 
     >>> round(moments("tanh", 1.0).second ** -0.5, 6), round(moments("gelu", 1.0).second ** -0.5, 6)
     (1.592537, 1.53353)
@@ -87,9 +87,12 @@ def _moments(function: Activation, q: float) -> Moments:
         return torch.stack([values, values.square(), slopes.square(), z * values * slopes])
 
     mean, second, slope, cross = expectation(integrand, _cuts(function.kinks, scale)).tolist()
-    if function.gated:
-        # E[(f V)^2] = q E[f^2]; its gradient has two parts, f' V and f; d/dq of q E[f^2] gives the cross term.
-        mean, second, slope, cross = 0.0, q * second, q * slope + second, q * cross + scale * second
+    if function.gate is not None:
+        # E[(f g)^2] = E[f^2] E[g^2]; its gradient has two parts, f' g and f g'; d/dq of the product gives the cross term.
+        other = _moments(function.gate, q)
+        mean, slope = mean * other.mean, slope * other.second + second * other.slope
+        cross = cross * other.second + second * other.cross
+        second *= other.second
     return Moments(q, mean, second, slope, cross)
 
 

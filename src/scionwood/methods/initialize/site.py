@@ -63,9 +63,10 @@ class Site:
         layer: the block it lies in, from 1; None outside of the list of blocks.
         layers: how many blocks that list has; 0 outside.
         branch: its place in a residual branch; None for the stem, the head, and what is on the stream itself.
-        reads: the activation function whose result it reads ("relu", "gelu", "tanh", ...), "gated silu" for the product
-            of one with something linear, "softmax", "identity" where there is none since the weight or the norm before,
-            "input" for the model's own input.
+        reads: the activation function whose result it reads, as ``activations.activation`` takes it ("relu",
+            "leaky_relu(0.5)", "mul(x, exp(neg(x)))"), "gated silu" for the product of one with something linear,
+            "tanh * sigmoid" for that of two, "softmax", "identity" where there is none since the weight or the norm before,
+            "input" for the model's own input, "unknown (maximum)" for what is no function of one value.
         feeds: the activation function through which the next weight reads what this one writes; "" where there is none.
         norm: of a gain or a bias: it is a norm's, and belongs to no weight.
         reads_sum: what it reads comes from a residual sum, without a weight or a norm in between.
