@@ -1,6 +1,7 @@
 """The verb: rows by text, whatever letters a tokenizer writes it with; files, numbers, padding, refusals."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 from typing import Any, cast
@@ -178,6 +179,44 @@ def test_tokalign_counts_as_drawn_what_it_takes_at_random(llama, kept, tmp_path)
     unseen = (setting.inputs.counts < 2) & (setting.inputs.overlap < 0)
     assert int(unseen.sum()) == rows.counts["drawn"] > 100
     assert not setting.source.special_ids & set(rows.indices[unseen].flatten().tolist())
+
+
+@pytest.mark.parametrize("method", ["focus", "tokalign"])
+def test_vectors_are_trained_as_asked(llama, kept, texts, method):
+    def make(**options):
+        made = vocabulary(
+            llama, tokenizer=kept(byte_level, CODE, 700), method=method, text=[texts / "code.txt"], options=options
+        )
+        detail = next(made.ledger.of("reworded")).detail
+        return embedding(made), int(re.search(r"(\d+) drawn", detail)[1])
+
+    (plain, drawn), (said, again), (narrow, _), (often, more) = (
+        make(**options)
+        for options in (
+            {},
+            {"dim": 100, "min_count": 2, "iterations": 15},
+            {"dim": 8, "iterations": 2},
+            {"min_count": 10},
+        )
+    )
+    assert torch.equal(plain, said)
+    assert drawn == again < more
+    assert not torch.equal(plain, narrow)
+    assert not torch.equal(plain, often)
+
+
+def test_what_is_asked_of_vectors_that_are_given_is_refused(llama, kept, tmp_path):
+    (tmp_path / "vectors.txt").write_text("the 1 2\nof 2 1\n")
+    with pytest.raises(
+        MethodError, match="dim and min_count say how vectors are trained on a text, but these are given"
+    ):
+        vocabulary(
+            llama,
+            tokenizer=kept(byte_level, CODE, 700),
+            method="focus",
+            vectors=[tmp_path / "vectors.txt"],
+            options={"dim": 10, "min_count": 2},
+        )
 
 
 def test_what_is_shared_is_copied_bit_for_bit_and_pieces_are_averaged(llama, kept):

@@ -12,7 +12,8 @@ The contract with the verb, which knows tokenizers, corpora and tensors, while a
      matched by what they are for (the two unknown tokens, the two beginnings), whatever they are called;
    * ``pieces``: for each target token the source's tokens of its text, as a list of LongTensors; empty where there is none;
    * ``source_vectors``, ``target_vectors``: static vectors of the tokens (Vs, k), (Vt, k), in one space (FOCUS, WECHSEL,
-     OFA: cosine neighbours) or in two (TokAlign); rows of zeros where a token has none;
+     OFA: cosine neighbours) or in two (TokAlign); rows of zeros where a token has none. FOCUS and TokAlign may have a
+     ``glove.Trainer`` instead, which trains them on the text as their options ask;
    * ``counts_of_tokens``: how often each target token occurs in the text; LongTensor (Vt,). EigenNoise can do without, and
      ranks by id;
    * ``text``: the token ids of the text by the target's tokenizer, one LongTensor after another;

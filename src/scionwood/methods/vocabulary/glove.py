@@ -12,14 +12,19 @@ dimensions and 15 rounds are what TokAlign trains with. 200,000 words of 4,000 t
 dimensions and 1.5 s at 300, on one core.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-__all__ = ["Pairs", "cooccurrence", "glove"]
+from scionwood.errors import MethodError
+
+__all__ = ["Pairs", "Trainer", "cooccurrence", "given_or_trained", "glove"]
+
+Trainer: TypeAlias = Callable[..., Tensor]
+"""Trains vectors on a text: called with what is asked of them, by the names of ``glove``."""
 
 CHUNK = 1 << 22
 """How many pairs are counted, or multiplied, at once."""
@@ -110,6 +115,30 @@ def glove(
         for step in torch.randperm(len(steps), generator=generator).tolist():
             _descend(tables, squares, steps[step], rate)
     vectors[kept] = tables[0, :, :dim] + tables[1, :, :dim]
+    return vectors
+
+
+def given_or_trained(vectors: Tensor | Trainer, **asked: int | None) -> Tensor:
+    """Return the vectors, trained as asked where they are not given.
+
+    >>> given_or_trained(lambda dim=2: torch.ones(1, dim), dim=None, min_count=None)
+    tensor([[1., 1.]])
+
+    Args:
+        vectors: a row for each token, or what trains them.
+        asked: how, by the names of ``glove``; nothing where it is the trainer's to say.
+
+    Raises:
+        MethodError: vectors are given, and something is asked of their training.
+    """
+    told = {name: value for name, value in asked.items() if value is not None}
+    if not isinstance(vectors, Tensor):
+        return vectors(**told)
+    if told:
+        raise MethodError(
+            f"{' and '.join(told)} say how vectors are trained on a text, but these are given.",
+            hint="leave the vectors away, or what is asked of them",
+        )
     return vectors
 
 

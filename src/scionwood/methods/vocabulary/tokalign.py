@@ -4,7 +4,8 @@
     e_t = e_map(t);   tokens with the same text map to each other, and some of these are the pivots
 
 Both tokenizers cut one text; each cut trains its own GloVe vectors, and cosines to shared tokens can be compared though
-the spaces cannot. It helps where little else is known of the target. It hurts for what the text seldom has.
+the spaces cannot. The paper's text has gigabytes, and its vectors 300 dimensions for tokens seen five times; texts of
+megabytes cannot fill as many, and 100 for tokens seen twice are trained here. It helps where little else is known of the target. It hurts for what the text seldom has.
 
 The paper and its code take the plain product of the r for their similarity. Real vectors share a direction, and then
 tokens near everything win: with one added, the product maps one token of 400 right, the cosine of the r all of them. So
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from scionwood.errors import MethodError
 from scionwood.methods.record import Finite, method
+from scionwood.methods.vocabulary.glove import Trainer, given_or_trained
 from scionwood.methods.vocabulary.making import with_mixtures
 from scionwood.methods.vocabulary.neighbours import BLOCK, has_vector, unit_rows
 from scionwood.methods.vocabulary.rows import DRAWN, Rows
@@ -37,31 +39,39 @@ __all__ = ["align", "bleu_1", "tokalign"]
 def tokalign(
     table: Tensor,
     overlap: Tensor,
-    source_vectors: Tensor,
-    target_vectors: Tensor,
+    source_vectors: Tensor | Trainer,
+    target_vectors: Tensor | Trainer,
     generator: torch.Generator,
     wordless: Tensor | None = None,
     *,
     pivots: Annotated[int, Finite(at_least=1)] = 300,
     similarity: Literal["cosine", "dot"] = "cosine",
     replace: Annotated[float, Finite(at_least=0, at_most=1)] = 0.0,
+    dim: Annotated[int, Finite(at_least=1)] | None = None,
+    min_count: Annotated[int, Finite(at_least=1)] | None = None,
+    iterations: Annotated[int, Finite(at_least=1)] | None = None,
 ) -> Rows:
     """Return for each target token the row of one source token; of one drawn where it has no vector.
 
     Args:
         table: the rows of the source's tokens, (Vs, d).
         overlap: for each target token the source token with the same text, or -1.
-        source_vectors: (Vs, k), of one text cut by the source's tokenizer.
-        target_vectors: (Vt, m), of the same text cut by the target's.
+        source_vectors: (Vs, k), of one text cut by the source's tokenizer; or what trains them on it.
+        target_vectors: (Vt, m), of the same text cut by the target's; likewise.
         generator: to draw from.
         wordless: whether each source token stands for no text; such a one is neither found nor drawn.
         pivots: how many shared tokens the others are compared to.
         similarity: between the lists of cosines; dot is the paper's.
         replace: the share of the map that is replaced by tokens at random.
+        dim: of vectors that are trained; 100 where nothing is said, and 300 in the paper.
+        min_count: how often a token occurs that gets one; 2 where nothing is said, and 5 in the paper.
+        iterations: how often every pair of tokens is seen; 15 where nothing is said, as in the paper.
 
     Raises:
-        MethodError: no token with a vector in both spaces has the same text.
+        MethodError: vectors are given and asked for all the same, or no token with a vector in both spaces has the same text.
     """
+    asked = {"dim": dim, "min_count": min_count, "iterations": iterations}
+    source_vectors, target_vectors = (given_or_trained(some, **asked) for some in (source_vectors, target_vectors))
     worded = torch.ones(len(table), dtype=torch.bool) if wordless is None else ~wordless
     source_vectors = source_vectors * worded[:, None]
     chosen = align(overlap, source_vectors, target_vectors, generator, pivots=pivots, similarity=similarity)

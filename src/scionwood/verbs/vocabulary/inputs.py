@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scionwood.errors import MethodError, SourceError
 from scionwood.methods.record import Record
-from scionwood.methods.vocabulary.glove import glove
+from scionwood.methods.vocabulary.glove import Trainer, glove
 from scionwood.methods.vocabulary.neighbours import of_one_width
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
@@ -25,10 +25,13 @@ __all__ = ["Inputs", "read_text"]
 MadeT = TypeVar("MadeT")
 
 WIDTH = 100
-"""Of vectors that are trained on the text: FOCUS's 100 dimensions, not TokAlign's 300, which small texts cannot fill."""
+"""Of vectors that are trained on the text where nothing is asked: FOCUS's, not TokAlign's 300, which small texts cannot fill."""
 
 MIN_COUNT = 2
 """How often a token or a word occurs that gets a vector."""
+
+ITERATIONS = 15
+"""How often every pair is seen."""
 
 MADE = frozenset({"units", "frames", "anchors", "dictionary"})
 """What no tokenizer says, and only the user can make."""
@@ -186,16 +189,16 @@ class Inputs:
 
     # Vectors.
 
-    def source_vectors(self, record: Record) -> Tensor:
-        """Of the source's tokens: of words, or for TokAlign of the text cut by the source's tokenizer."""
+    def source_vectors(self, record: Record) -> Tensor | Trainer:
+        """Of the source's tokens: of words, or for TokAlign what trains them on the text cut by the source's tokenizer."""
         if not self.spaces and record.name == "vocabulary.tokalign":
-            return self._kept("source trained", lambda: self._glove("source", self._source_text, self.source.size))
+            return self._trainer("source", self._source_text, self.source.size)
         return self._of_tokens(record, self.source, 0)
 
-    def target_vectors(self, record: Record) -> Tensor:
-        """Of the target's tokens: of words, or of the text cut by the target's tokenizer where that is enough."""
+    def target_vectors(self, record: Record) -> Tensor | Trainer:
+        """Of the target's tokens: of words, or what trains them on the text cut by the target's where that is enough."""
         if not self.spaces and record.name in ("vocabulary.tokalign", "vocabulary.focus"):
-            return self._kept("target trained", lambda: self._glove("target", self.text, self.target.size))
+            return self._trainer("target", self.text, self.target.size)
         return self._of_tokens(record, self.target, -1)
 
     @cached_property
@@ -209,7 +212,7 @@ class Inputs:
             for each in self._need_text()
         ]
         counts = torch.bincount(torch.cat(documents), minlength=len(found)).tolist()
-        return Vectors(found, self._glove("words", documents, len(found)), counts=counts)
+        return Vectors(found, self._trainer("words", documents, len(found))(), counts=counts)
 
     @cached_property
     def word_vectors(self) -> Tensor:
@@ -255,9 +258,15 @@ class Inputs:
             self._made[key] = make()
         return self._made[key]
 
-    def _glove(self, name: str, text: Sequence[Tensor], size: int) -> Tensor:
-        generator = generator_for(self.seed, "glove", name)
-        return glove(text, size, generator, dim=WIDTH, min_count=MIN_COUNT)
+    def _trainer(self, name: str, text: Sequence[Tensor], size: int) -> Trainer:
+        """What trains vectors by a text as a method asks, once for all tables and for all methods that ask alike."""
+
+        def train(*, dim: int = WIDTH, min_count: int = MIN_COUNT, iterations: int = ITERATIONS) -> Tensor:
+            how = {"dim": dim, "min_count": min_count, "iterations": iterations}
+            generator = generator_for(self.seed, "glove", name)
+            return self._kept((name, *how.values()), lambda: glove(text, size, generator, **how))
+
+        return train
 
     def _words_of(self, tokens: Tokens, space: Vectors) -> list[Tensor]:
         """For each token the words whose spelling, with and without a space before it, it is a part of."""
