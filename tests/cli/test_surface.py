@@ -118,6 +118,7 @@ SURFACE = {
     ],
     "vocabulary": [
         "SOURCE",
+        "--dictionary",
         "--dry-run",
         "--dtype",
         "--json",

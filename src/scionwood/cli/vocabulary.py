@@ -16,6 +16,7 @@ def command(
     out: Path | None = None,
     text: tuple[str, ...] = (),
     vectors: tuple[str, ...] = (),
+    dictionary: str | None = None,
     option: tuple[str, ...] = (),
     special: tuple[str, ...] = (),
     match: Literal["exact", "fuzzy"] = "exact",
@@ -45,6 +46,9 @@ def command(
     vectors
         A file of word vectors, or two: of the old language and of the new; as word2vec (text or binary), GloVe or fastText
         (.vec, .bin) write them, gzip'd or not. Methods that need vectors train small ones on --text unless given.
+    dictionary
+        A file of word pairs, a word of the old language and one of the new on each line: by them wechsel turns the first of
+        two --vectors into the second; by the words that both have unless given.
     option
         An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them.
     special
@@ -66,7 +70,8 @@ def command(
 
     options = _values.assignments("--option", option)  # strings: the method's own annotations say what they mean
     special_tokens = _values.assignments("--special", special)
-    asked: dict[str, Any] = {"text": text, "vectors": vectors, "special": special_tokens, "match": match, "seed": seed}
+    asked: dict[str, Any] = {"text": text, "vectors": vectors, "dictionary": dictionary, "special": special_tokens}
+    asked |= {"match": match, "seed": seed}
     if report is not None:
         from scionwood.cli._vocabulary_report import print_report
 

@@ -271,6 +271,13 @@ VERBS: Mapping[str, Verb] = {
                 Field("text", "value", "Files that methods learn from.", annotation=Sequence[str], default=()),
                 Field("vectors", "value", "Files of word vectors, one or two.", annotation=Sequence[str], default=()),
                 Field(
+                    "dictionary",
+                    "value",
+                    "A file of word pairs, by which one of two files of vectors is turned into the other.",
+                    annotation=str | None,
+                    default=None,
+                ),
+                Field(
                     "pad_to_multiple_of",
                     "value",
                     "Rows are added up to a multiple of it.",

@@ -17,6 +17,7 @@ from scionwood.methods.vocabulary.glove import Trainer, glove
 from scionwood.methods.vocabulary.neighbours import of_one_width
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
+from scionwood.verbs.vocabulary.dictionary import Pair, vectors_of_pairs
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, overlap_of, pieces_of
 from scionwood.verbs.vocabulary.vectors import Vectors
 
@@ -47,6 +48,8 @@ class Inputs:
         target: the new one.
         text: documents of the new language or domain; methods that need none go without.
         vectors: of words, one space for both tokenizers; or the source's words and the target's, each of its own.
+        pairs: words of one meaning, by which WECHSEL turns the source's space into the target's; without, words of one
+            spelling.
         seed: of everything random.
         named: purpose → new special token, where the tokenizer does not say.
         given: inputs by name that the user has made: ``units`` and ``frames``, ``anchors``, ``dictionary``; tensors, or
@@ -54,7 +57,7 @@ class Inputs:
         match: what counts as the same text.
 
     Raises:
-        MethodError: what is given is no table of numbers.
+        MethodError: what is given is no table of numbers, or there are pairs of words without two spaces.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Inputs:
         *,
         text: Sequence[str] = (),
         vectors: Sequence[Vectors] = (),
+        pairs: Sequence[Pair] = (),
         seed: int = 0,
         named: Mapping[str, str] | None = None,
         given: Mapping[str, Any] | None = None,
@@ -73,6 +77,12 @@ class Inputs:
         self.target = target
         self.documents = list(text)
         self.spaces = list(vectors)
+        self.pairs = list(pairs)
+        if self.pairs and len(self.spaces) != 2:
+            raise MethodError(
+                f"A dictionary turns the space of one file of vectors into that of another; {len(self.spaces)} are given.",
+                hint="give --vectors twice: of the source's language, and of the target's",
+            )
         self.seed = seed
         self.named = named
         self.match: Match = match
@@ -125,7 +135,7 @@ class Inputs:
                 hint=f"give inputs={{{', '.join(f'{name!r}: …' for name in missing)}}} from Python",
             )
         if record.name == "vocabulary.wechsel" and len(self.spaces) == 2 and handed.get("dictionary") is None:
-            handed["dictionary"] = self._spelled_alike()
+            handed["dictionary"] = self.dictionary
         return handed
 
     # Of the tokenizers alone.
@@ -283,14 +293,17 @@ class Inputs:
 
         return self._kept(("words", id(tokens), id(space)), make)
 
-    def _spelled_alike(self) -> tuple[Tensor, Tensor]:
-        """A dictionary for want of one: the words that both spaces have."""
+    @cached_property
+    def dictionary(self) -> tuple[Tensor, Tensor]:
+        """Vectors of the pairs of words; for want of any, of the words that both spaces have."""
         first, second = self.spaces
+        if self.pairs:
+            return vectors_of_pairs(self.pairs, first, second)
         shared = [word for word in first.words if word in second.words]
         if not shared:
             raise MethodError(
                 "The two files of vectors have no word in common, so that nothing turns the one space into the other.",
-                hint="give inputs={'dictionary': (source vectors, target vectors)} from Python",
+                hint="give --dictionary FILE: a word of the source's language and one of the target's on each line",
             )
         return first.of(shared), second.of(shared)
 

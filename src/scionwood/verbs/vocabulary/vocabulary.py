@@ -30,6 +30,7 @@ from scionwood.errors import MatchError, MethodError, nearest
 from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Rows
+from scionwood.verbs.vocabulary.dictionary import read_dictionary
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
 from scionwood.verbs.vocabulary.settings import Numbers, settle
 from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, sizes_of, tables_of
@@ -46,6 +47,7 @@ def vocabulary(
     method: str = "mean_subword",
     text: Sequence[str | Path] = (),
     vectors: Sequence[str | Path] = (),
+    dictionary: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     pad_to_multiple_of: int | None = None,
@@ -66,6 +68,8 @@ def vocabulary(
         vectors: a file of word vectors, as word2vec (text or binary), GloVe or fastText write it, gzip'd or not; or
             two: of the source's language and of the target's. Without, methods that need vectors train small ones on
             the text.
+        dictionary: a file of word pairs, a word of the source's language and one of the target's on each line, by which
+            WECHSEL turns the first of two files of vectors into the second; without, the words that both have.
         options: the method's own options.
         seed: of everything random.
         pad_to_multiple_of: rows are added up to a multiple of it, the mean of the others.
@@ -79,7 +83,7 @@ def vocabulary(
         made of something else, and drawn at random.
 
     Raises:
-        SourceError: the model, the tokenizer, the text or the vectors cannot be read.
+        SourceError: the model, the tokenizer, the text, the vectors or the dictionary cannot be read.
         MatchError: the model has no table of tokens or no tokenizer, or special tokens have no counterpart.
         MethodError: an unknown method, option or way to match, or a method without what it needs.
     """
@@ -90,6 +94,7 @@ def vocabulary(
         tokenizer,
         text=text,
         vectors=vectors,
+        dictionary=dictionary,
         seed=seed,
         pad_to_multiple_of=pad_to_multiple_of,
         special=special,
@@ -115,6 +120,7 @@ def vocabulary(
         "options": resolved,
         "text": [str(each) for each in text],
         "vectors": [str(each) for each in vectors],
+        "dictionary": None if dictionary is None else str(dictionary),
         "pad_to_multiple_of": pad_to_multiple_of,
         "special": dict(special or {}),
         "match": match if match != "exact" else None,
@@ -129,7 +135,7 @@ def vocabulary(
         revision=None,
         lineage=Lineage(
             {key: value for key, value in recipe.items() if value},
-            (parent_of(checkpoint, "source"), *_files(setting, text, vectors)),
+            (parent_of(checkpoint, "source"), *_files(setting, text, vectors, dictionary)),
             seed,
             installed_versions("transformers", "tokenizers"),
         ),
@@ -190,6 +196,7 @@ def setting_of(
     *,
     text: Sequence[str | Path] = (),
     vectors: Sequence[str | Path] = (),
+    dictionary: str | Path | None = None,
     seed: int = 0,
     pad_to_multiple_of: int | None = None,
     special: Mapping[str, str] | None = None,
@@ -218,11 +225,22 @@ def setting_of(
     if len(vectors) > 2:
         raise MethodError(f"{len(vectors)} files of vectors are too many: one, or the source's and the target's.")
     documents, spaces = read_text(text), [read_vectors(file) for file in vectors]
+    pairs = [] if dictionary is None else read_dictionary(dictionary)
     model = anatomies.from_config(checkpoint.config, checkpoint.source)
     tables = {table.stored.name: table for table in tables_of(model, checkpoint)}
     least = min(table.rows for table in tables.values())
     own = tokens_beside(checkpoint, least)
-    handed = Inputs(own, target, text=documents, vectors=spaces, seed=seed, named=special, given=inputs, match=match)
+    handed = Inputs(
+        own,
+        target,
+        text=documents,
+        vectors=spaces,
+        pairs=pairs,
+        seed=seed,
+        named=special,
+        given=inputs,
+        match=match,
+    )
     count = -(-target.size // multiple) * multiple
     return Setting(checkpoint, tables, sizes_of(model, list(tables.values())), own, target, count, handed)
 
@@ -261,10 +279,13 @@ def _detail(made: Rows, padding: int) -> str:
     return "rows: " + ", ".join(parts) + (f"; {made.note}" if made.note else "")
 
 
-def _files(setting: Setting, text: Sequence[str | Path], vectors: Sequence[str | Path]) -> list[Parent]:
-    """The tokenizer, the text and the vectors by digest, so that they are known again."""
+def _files(
+    setting: Setting, text: Sequence[str | Path], vectors: Sequence[str | Path], dictionary: str | Path | None
+) -> list[Parent]:
+    """The tokenizer, the text, the vectors and the dictionary by digest, so that they are known again."""
     return [
         *(Parent.of_file(path, "tokenizer") for path in setting.target.files.values()),
         *(Parent.of_file(Path(each).expanduser(), "text") for each in text),
         *(Parent.of_file(Path(each).expanduser(), "vectors") for each in vectors),
+        *([] if dictionary is None else [Parent.of_file(Path(dictionary).expanduser(), "dictionary")]),
     ]
