@@ -11,7 +11,8 @@ Token vectors are the means of the words that hold the token, weighed by their f
 n-grams those of the token's own text. Words count as often as a model of fastText, or the text that they were trained on,
 has them; other files only have an order, the most frequent first, and the n-th counts 1/n (of those in the order of the
 alphabet, all alike). R is made of the pairs as they are, so that long vectors count more in it, as officially; lengths
-are taken out afterwards, by the cosine; officially a word that is in small letters already counts as two of its cases.
+are taken out afterwards, by the cosine. Each pair counts once; officially a word in small letters counts twice, as it is
+written and in small letters.
 
 Beside the official package (0.0.4) on 500 tokens of 50 dimensions the rows differ by 1.6e-15. Two things differ by
 design: source tokens without a vector are never neighbours (officially they have cosine 0 with everything), and
