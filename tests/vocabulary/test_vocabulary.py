@@ -267,6 +267,48 @@ def test_rows_that_pad_the_source_are_not_averaged_and_the_target_is_padded(llam
     assert ", 4 of padding" in next(made.ledger.of("reworded")).detail
 
 
+def holed(tokenizer, folder):
+    """The same tokenizer, its last 20 tokens with numbers that are larger by 40."""
+    shutil.copytree(tokenizer, folder, dirs_exist_ok=True)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    spec["model"]["vocab"] = {token: n + 40 * (n >= 580) for token, n in spec["model"]["vocab"].items()}
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "method", ["mean", "mean_subword", "multivariate", "overlap_copy", "ofa", "wechsel", "hyperofa"]
+)
+def test_numbers_that_no_token_has_are_as_if_they_were_not(llama, kept, tmp_path, method):
+    from safetensors.torch import save_file
+
+    folder = holed(llama, tmp_path / "m")
+    held = scionwood.open(llama).state_dict()
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        held[name][620:] = held[name][580:600].clone()
+        held[name][580:620] = 5.0
+    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "v.txt").write_text("the 1 0 2\nreturn 0 1 1\nself 1 1 0\nof 2 0 1\nname 1 2 3\n")
+    options = {"tokenizer": kept(byte_level, CODE, 700), "method": method, "options": QUICK.get(method)}
+    made, plain = (vocabulary(each, **options, vectors=[tmp_path / "v.txt"]) for each in (folder, llama))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert torch.equal(made[name], plain[name])
+    assert list(made.ledger.of("reworded")) == list(plain.ledger.of("reworded"))
+
+
+def test_numbers_that_no_new_token_has_are_padding(llama, kept, texts, tmp_path):
+    plain = kept(byte_level, PROSE, 600)
+    new = holed(plain, tmp_path / "new")
+    made = vocabulary(llama, tokenizer=new, method="overlap_copy", pad_to_multiple_of=64)
+    old, rows = embedding(scionwood.open(llama)), embedding(made)
+    assert torch.equal(rows[:580], old[:580])
+    assert torch.equal(rows[620:640], old[580:600])
+    assert torch.allclose(rows[580:620], old[:600].mean(0).expand(40, -1), atol=1e-6)
+    assert next(made.ledger.of("reworded")).detail == "rows: 600 copied, 40 of padding"
+    found = report(setting_of(llama, new, text=[texts / "prose.txt"]), ["overlap_copy"])
+    assert (found.tokens, sum(found.lines[0].counts.values())) == (600, 600)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_and_untied_heads(kept, tmp_path, tied):
     folder = model_of("GPT2", tmp_path / "m", kept(byte_level, PROSE, 600), 600, tie_word_embeddings=tied)

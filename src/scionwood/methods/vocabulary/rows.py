@@ -14,12 +14,14 @@ from torch import Tensor
 
 from scionwood.errors import MethodError
 
-__all__ = ["COPIED", "DRAWN", "MADE", "MIXED", "STATUSES", "Rows", "Status", "drawn_rows", "of_mixtures"]
+__all__ = ["COPIED", "DRAWN", "MADE", "MIXED", "STATUSES", "UNUSED", "Rows", "Status", "drawn_rows", "of_mixtures"]
 
 Status: TypeAlias = Literal["copied", "mixed", "made", "drawn"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 COPIED, MIXED, MADE, DRAWN = range(4)
+UNUSED = 4
+"""Of a row that no token has, and that is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,8 @@ class Rows:
     Args:
         indices: which source rows each token is mixed from, (Vt, n); where fewer, the rest has no weight.
         weights: of the mixture, (Vt, n).
-        status: of each token, (Vt,): 0 copied, 1 mixed, 2 made of something else than source rows, 3 drawn at random.
+        status: of each token, (Vt,): 0 copied, 1 mixed, 2 made of something else than source rows, 3 drawn at random;
+            4 where no token has the row.
         tokens: which tokens have rows of their own, (t,).
         values: those rows, (t, d); what ``indices`` says of these tokens does not count.
         note: what else is to be said of how they were made.
@@ -95,8 +98,8 @@ class Rows:
         >>> of_mixtures(torch.tensor([[0], [1]]), torch.ones(2, 1)).counts["mixed"]
         2
         """
-        found = torch.bincount(self.status.long(), minlength=len(STATUSES)).tolist()
-        return dict(zip(STATUSES, found, strict=True))
+        found = torch.bincount(self.status.long(), minlength=UNUSED).tolist()
+        return dict(zip(STATUSES, found[:UNUSED], strict=True))
 
     def is_convex(self, tolerance: float = 1e-5) -> bool:
         """Whether every row is a mixture of source rows with weights that are not negative and sum to 1."""

@@ -3,6 +3,7 @@
 =============  ========================================================================================================
 ``tables``     which tensors have a row for each token, by the anatomy
 ``tokens``     two tokenizers side by side: the same tokens, the same purposes, the pieces of new tokens
+``holes``      numbers that no token has, kept from methods and counts
 ``inputs``     what methods ask for: overlaps, pieces, counts, vectors
 ``vectors``    files of word vectors, by what they hold
 ``settings``   the new tokenizer's files, and what the config says of tokens by number

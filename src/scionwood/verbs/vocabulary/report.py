@@ -129,7 +129,7 @@ def report(
         lines.append(Line(name, first.counts, model.after(made, measured), model.lacking or _said(name, less, first)))
     overlaps = {way: int((setting.inputs.overlap_by(way) >= 0).sum()) for way in get_args(Match)}
     return Report(
-        tokens=setting.target.size,
+        tokens=len(setting.target.used),
         shared=overlaps[setting.inputs.match],
         overlaps=overlaps,
         fertility=(_fertility(setting.source, measured), _fertility(setting.target, measured)),

@@ -65,6 +65,11 @@ class Tokens:
         return max(self.vocabulary.ids.values(), default=-1) + 1
 
     @cached_property
+    def used(self) -> Tensor:
+        """The ids that tokens have, ascending."""
+        return torch.tensor(sorted(set(self.vocabulary.ids.values())), dtype=torch.long)
+
+    @cached_property
     def tokenizer(self) -> Tokenizer:
         """What cuts text: all of it, and nothing but it, whatever length the file says that texts are to have."""
         return self._built(self.vocabulary.spec)

@@ -31,6 +31,7 @@ from scionwood.methods import registry
 from scionwood.methods.record import resolve
 from scionwood.methods.vocabulary.rows import Rows
 from scionwood.verbs.vocabulary.dictionary import read_dictionary
+from scionwood.verbs.vocabulary.holes import by_place, in_use, with_holes
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
 from scionwood.verbs.vocabulary.settings import Numbers, settle
 from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, sizes_of, tables_of
@@ -105,7 +106,7 @@ def vocabulary(
     settled = settle(checkpoint, setting.numbers(), setting.count)
     made = setting.rows(function, resolved)
     tensors: dict[str, LazyTensor] = {**checkpoint.tensors, **setting.tensors(made)}
-    padding = setting.count - setting.target.size
+    padding = setting.count - len(setting.target.used)
     entries = [
         Entry(name, "reworded", name, _detail(made[name], padding), tensor.num_elements)
         if name in made
@@ -173,15 +174,16 @@ class Setting:
 
     def rows(self, method: Callable[..., Rows], options: Mapping[str, Any]) -> dict[str, Rows]:
         """Ask a method for the rows of every table; on one thread, that they are the same whatever the machine has."""
-        held = {name: table.read(self.source.size).float() for name, table in self.tables.items()}
+        held = {name: in_use(table.read(self.source.size), self.source).float() for name, table in self.tables.items()}
         # The input table and the head, or one where they are tied: what CW2V learns together.
         matrices = [held[name] for name, table in self.tables.items() if table.role != "bias"][:2]
         kept: dict[str, Any] = {}
+        made = {}
         with use_threads(1):
-            return {
-                name: method(*self.inputs.hand(method, held[name], table.role, matrices, kept).values(), **options)
-                for name, table in self.tables.items()
-            }
+            for name, table in self.tables.items():
+                handed = by_place(self.inputs.hand(method, held[name], table.role, matrices, kept), self.source)
+                made[name] = with_holes(method(*handed.values(), **options), held[name], self.source, self.target)
+        return made
 
     def tensors(self, made: Mapping[str, Rows]) -> dict[str, ComputedTensor]:
         """The tables with these rows, as they are stored."""
