@@ -7,7 +7,9 @@ import torch
 from tests.vocabulary.conftest import CODE, byte_level, text
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from scionwood.verbs.vocabulary.inputs import Inputs
 from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
+from scionwood.verbs.vocabulary.vectors import read_vectors
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["self", "return", "name", "the"]
@@ -243,3 +245,33 @@ def test_all_of_a_text_is_cut_whatever_length_the_file_says(read, kept):
     for some in ("a", text(CODE)[:2000]):
         assert short.ids(some) == plain.ids(some)
     assert [len(ids) for ids in short.cut(["a", "a b " * 40])] == [len(ids) for ids in plain.cut(["a", "a b " * 40])]
+
+
+# The words that hold a token.
+
+
+@pytest.fixture
+def held(read, tmp_path):
+    """Source token → the words of a file of vectors that hold it."""
+
+    def holding(made, *words, **named):
+        (tmp_path / "v.txt").write_text("".join(f"{word} {place} 1\n" for place, word in enumerate(words)))
+        source = read(made, **named)
+        inputs = Inputs(source, source, vectors=[read_vectors(tmp_path / "v.txt")])
+        found = inputs._words_of(source, inputs.words)
+        return {token: [words[word] for word in found[n].tolist()] for token, n in source.vocabulary.ids.items()}
+
+    return holding
+
+
+def test_a_capital_letter_and_a_space_before_it_leave_a_word_the_word(held):
+    found = held(bytes_of("none", "None", "ĠNone", "Self"), "none", "error", "self", "NASA")
+    assert found["none"] == found["None"] == found["ĠNone"] == ["none"]
+    assert (found["Self"], found["E"], found["A"]) == (["self"], ["error"], ["NASA"])
+
+
+def test_words_that_cannot_be_spelled_are_no_words_of_special_tokens(held):
+    found = held(pieces_that_go_on(), "self", "ж", "[UNK]")
+    assert (found["self"], found["[UNK]"]) == (["self"], [])
+    assert not any(held(low_lines(), "selfж", "ж")["<unk>"])
+    assert held(byte_fallback(), "</s>", "the", eos="</s>")["</s>"] == []

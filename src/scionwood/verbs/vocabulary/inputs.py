@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
@@ -279,16 +280,22 @@ class Inputs:
         return train
 
     def _words_of(self, tokens: Tokens, space: Vectors) -> list[Tensor]:
-        """For each token the words whose spelling, with and without a space before it, it is a part of."""
+        """For each token the words whose spelling it is a part of, with and without a space before it and a capital letter.
+
+        Special tokens have none: what cannot be spelled says nothing of the token that stands for that.
+        """
 
         def make() -> list[Tensor]:
             found: list[dict[int, None]] = [{} for _ in range(tokens.size)]
-            listed = list(space.words)
-            for before in ("", " "):
-                encoded = tokens.plain.encode_batch([before + word for word in listed], add_special_tokens=False)
-                for number, each in enumerate(encoded):
+            plain = dict(enumerate(space.words))
+            capital = {n: upper for n, word in plain.items() if (upper := word[:1].upper() + word[1:]) != word}
+            for before, forms in itertools.product(("", " "), (plain, capital)):
+                texts = [before + form for form in forms.values()]
+                for number, each in zip(forms, tokens.plain.encode_batch(texts, add_special_tokens=False), strict=True):
                     for token in each.ids:
                         found[token][number] = None
+            for token in tokens.special_ids:
+                found[token] = {}
             return [torch.tensor(list(each), dtype=torch.long) for each in found]
 
         return self._kept(("words", id(tokens), id(space)), make)
