@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from tests.vocabulary.made import SPECIAL, saved, tokenizer
 
 import scionwood
-from scionwood.errors import MatchError
+from scionwood.errors import MatchError, SourceError
+from scionwood.verbs.vocabulary.tokens import read_tokens
 
 
 @pytest.fixture
@@ -153,6 +154,82 @@ def test_a_token_named_for_a_purpose_stands_in_the_older_file_of_special_tokens_
         json.loads((out / f"{name}.json").read_text())["eos_token_id"] for name in ("config", "generation_config")
     ]
     assert set(numbers) == {tokenizer("unigram", "docstrings").bos_token_id}
+
+
+def put(folder, **documents):
+    for name, held in documents.items():
+        (folder / f"{name}.json").write_text(json.dumps(held))
+
+
+def purposes(folder):
+    """Purpose → token, as a folder is read."""
+    tokens = read_tokens(folder)
+    spelled = {number: token for token, number in tokens.vocabulary.ids.items()}
+    return {purpose: spelled[number] for purpose, number in tokens.special.items()}
+
+
+def test_special_tokens_that_only_their_own_file_names(tmp_path):
+    source = saved(tmp_path / "source", "llama", tokenizer("unigram"))
+    new = tmp_path / "new"
+    tokenizer("unigram", "docstrings").save_pretrained(new)
+    names = {"bos_token": "</s>", "eos_token": {"content": "<s>"}, "pad_token": "<pad>"}
+    put(new, tokenizer_config={"tokenizer_class": "PreTrainedTokenizerFast"}, special_tokens_map=names)
+    assert purposes(new) == {"bos": "</s>", "eos": "<s>", "pad": "<pad>", "unk": "<unk>"}
+    out = scionwood.write(scionwood.vocabulary(source, tokenizer=new), tmp_path / "out")
+    loaded = transformers.AutoTokenizer.from_pretrained(out)
+    assert (loaded.bos_token, loaded.eos_token) == ("</s>", "<s>")
+    assert transformers.AutoConfig.from_pretrained(out).eos_token_id == loaded.eos_token_id
+    put(new, tokenizer_config={"bos_token": "<s>", "eos_token": None})
+    assert purposes(new) == {"bos": "<s>", "eos": "<s>", "pad": "<pad>", "unk": "<unk>"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "config"),
+    [
+        ("wordpiece", {"do_lower_case": True}, {"model_type": "bert"}),
+        ("wordpiece", {"tokenizer_class": "BertTokenizer"}, None),
+        ("wordpiece", None, {"model_type": "distilbert"}),
+        ("unigram", {}, {"model_type": "t5"}),
+    ],
+)
+def test_special_tokens_that_are_left_to_the_tokenizer_s_class(tmp_path, kind, settings, config):
+    source = saved(tmp_path / "source", {"wordpiece": "bert", "unigram": "t5"}[kind], tokenizer(kind))
+    new = tmp_path / "new"
+    own = tokenizer(kind, "docstrings")
+    own.save_pretrained(new)
+    (new / "tokenizer_config.json").unlink()
+    put(new, **{name: held for name, held in (("tokenizer_config", settings), ("config", config)) if held is not None})
+    found = purposes(new)
+    assert found.items() <= SPECIAL[kind].items()
+    assert {"pad", "unk"} < set(found)
+    out = scionwood.write(scionwood.vocabulary(source, tokenizer=new), tmp_path / "out")
+    loaded = transformers.AutoTokenizer.from_pretrained(out)
+    assert {purpose: getattr(loaded, f"{purpose}_token") for purpose in found} == found
+    text = "the first Calendar, in January"
+    assert loaded(text, add_special_tokens=False).input_ids == own(text, add_special_tokens=False).input_ids
+    (new / "config.json").unlink(missing_ok=True)
+    put(new, tokenizer_config={})
+    assert set(purposes(new)) == {"unk"}
+
+
+@pytest.mark.parametrize("given", ["", "tokenizer.json"], ids=["folder", "file"])
+def test_a_chat_template_beside_the_tokenizer_is_taken(tmp_path, given):
+    source = saved(tmp_path / "source", "llama", tokenizer("unigram"))
+    new = tmp_path / "new"
+    tokenizer("unigram", "docstrings").save_pretrained(new)
+    (new / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    out = scionwood.write(scionwood.vocabulary(source, tokenizer=new / given), tmp_path / "out")
+    assert transformers.AutoTokenizer.from_pretrained(out).chat_template == "{{ messages[0].content }}"
+
+
+@pytest.mark.parametrize("number", [2_000_000_000, 2**40, -1])
+def test_a_number_that_no_row_can_have_is_refused(tmp_path, number):
+    tokenizer("unigram").save_pretrained(tmp_path)
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    spec["added_tokens"].append({**spec["added_tokens"][0], "content": "<far>", "id": number})
+    put(tmp_path, tokenizer=spec)
+    with pytest.raises(SourceError, match=f"is malformed: '<far>' has the number {number:,}, which of 401 tokens"):
+        read_tokens(tmp_path)
 
 
 def test_a_purpose_or_a_token_that_there_is_not_is_named(changed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tempfile
 from collections.abc import Mapping
@@ -13,15 +14,26 @@ from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint.strict_json import parse_json_object
 from scionwood.errors import SourceError
 
-__all__ = ["SETTINGS", "TOKENIZER", "Vocabulary", "difference", "document", "is_tokenizer_file", "read_vocabulary"]
+__all__ = [
+    "SETTINGS",
+    "SPECIAL",
+    "TOKENIZER",
+    "Vocabulary",
+    "difference",
+    "document",
+    "is_tokenizer_file",
+    "named_by_class",
+    "read_vocabulary",
+]
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "tokenizer_config.json"
+SPECIAL = "special_tokens_map.json"
 
 _SOURCES = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 """Files that tokenizers are converted from; each holds the whole vocabulary, so it is stale when that changes."""
 
-_OTHERS = ("added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "chat_template.json")
+_OTHERS = ("added_tokens.json", SPECIAL, "chat_template.jinja", "chat_template.json")
 
 
 def is_tokenizer_file(name: str, *, stale: bool = False) -> bool:
@@ -125,6 +137,24 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary | None:
         dropped=dropped,
         converted=converted,
     )
+
+
+def named_by_class(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a tokenizer's class calls its special tokens, for files that leave it to the class; nothing if it has no names.
+
+    The class is that which the settings name, else the config, else that of the model's type, as transformers takes it.
+    """
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
+
+    told = settings.get("tokenizer_class") or config.get("tokenizer_class")
+    told = told or TOKENIZER_MAPPING_NAMES.get(str(config.get("model_type")))
+    found = tokenizer_class_from_name(told) if isinstance(told, str) else None
+    parameters = {} if found is None else inspect.signature(found.__init__).parameters
+    return {
+        name: each.default
+        for name, each in parameters.items()
+        if name.endswith("_token") and isinstance(each.default, str)
+    }
 
 
 def difference(first: Checkpoint, second: Checkpoint) -> str | None:

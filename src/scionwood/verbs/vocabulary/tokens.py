@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +19,16 @@ from torch import Tensor
 
 from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint import open as open_checkpoint
+from scionwood.checkpoint.strict_json import parse_json_object
 from scionwood.errors import MatchError, SourceError
 from scionwood.verbs.tokenizer.vocabulary import (
     SETTINGS,
+    SPECIAL,
     TOKENIZER,
     Vocabulary,
+    document,
     is_tokenizer_file,
+    named_by_class,
     read_vocabulary,
 )
 
@@ -40,8 +46,13 @@ INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
 _WEIGHTIEST = ("eos", "bos", "sep", "cls", "mask", "unk", "pad")
 """By which of its purposes a token goes that serves several: padding is never read, and unk hardly ever."""
 
+_SPARSEST, _SPARE = 10, 1 << 16
+"""Of numbers at most one in so many is a token's, not counting so many."""
+
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 """How tokenizers write a single byte of a letter that they have no token for."""
+
+_CONFIG = "config.json"
 
 _BATCH = 8192
 """How many texts are cut at once."""
@@ -275,7 +286,7 @@ def read_tokens(source: str | Path | Checkpoint) -> Tokens:
         SourceError: there is none, or it cannot be read.
     """
     checkpoint = _tokenizer_checkpoint(source)
-    vocabulary = read_vocabulary(checkpoint, 2**31)
+    vocabulary = read_vocabulary(checkpoint, sys.maxsize)
     if vocabulary is None:
         raise SourceError(
             f"{checkpoint.source} has no tokenizer.",
@@ -290,7 +301,7 @@ def tokens_beside(checkpoint: Checkpoint, rows: int) -> Tokens:
     Raises:
         MatchError: there is none, or it has tokens without a row.
     """
-    vocabulary = read_vocabulary(checkpoint, 2**31)
+    vocabulary = read_vocabulary(checkpoint, sys.maxsize)
     if vocabulary is None:
         raise MatchError(
             f"{checkpoint.source} has no tokenizer beside its weights, so that nothing says what its rows stand for",
@@ -307,23 +318,53 @@ def tokens_beside(checkpoint: Checkpoint, rows: int) -> Tokens:
 
 
 def _tokens(vocabulary: Vocabulary, checkpoint: Checkpoint) -> Tokens:
+    """What a tokenizer's files say together, its special tokens by all that names them.
+
+    Raises:
+        SourceError: tokens have numbers that rows cannot have.
+    """
+    most = _SPARSEST * len(vocabulary.ids) + _SPARE
+    far = next(((token, number) for token, number in vocabulary.ids.items() if not 0 <= number < most), None)
+    if far is not None:
+        raise SourceError(
+            f"The {TOKENIZER} of {checkpoint.source} is malformed: {far[0]!r} has the number {far[1]:,}, "
+            f"which of {len(vocabulary.ids):,} tokens none can have."
+        )
     files = {name: path for name, path in checkpoint.side_files.items() if is_tokenizer_file(name)}
-    return Tokens(vocabulary, files)
+    keys = [f"{purpose}_token" for purpose in PURPOSES]
+    settings = vocabulary.settings
+    listed = _object(checkpoint, SPECIAL)
+    if any(key in each for key in keys for each in (settings, listed)):
+        names = {key: listed[key] for key in keys if key in listed and settings.get(key) is None}
+    else:
+        config = checkpoint.config or _object(checkpoint, _CONFIG)
+        names = {key: name for key, name in named_by_class(settings, config).items() if name in vocabulary.ids}
+        if names and "tokenizer_class" not in settings:
+            files.pop(SETTINGS, None)  # beside another model's config it would mean another class
+    return Tokens(dataclasses.replace(vocabulary, settings={**settings, **names}), files)
+
+
+def _object(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    """What stands in a file beside a tokenizer; nothing if there is none."""
+    text = document(checkpoint, name)
+    return {} if text is None else parse_json_object(text, f"The {name} of {checkpoint.source}")
 
 
 def _tokenizer_checkpoint(source: str | Path | Checkpoint) -> Checkpoint:
     if isinstance(source, Checkpoint):
         return source
     path = Path(source).expanduser()
+    if not path.exists():
+        return open_checkpoint(str(source))
+    beside = sorted(path.iterdir() if path.is_dir() else path.parent.iterdir())
+    files = {
+        each.name: each for each in beside if (is_tokenizer_file(each.name) or each.name == _CONFIG) and each.is_file()
+    }
     if path.is_file():
-        beside = path.with_name(SETTINGS)
-        return Checkpoint(
-            {}, side_files={TOKENIZER: path, **({SETTINGS: beside} if beside.is_file() else {})}, source=str(source)
-        )
-    if path.is_dir():
-        files = {each.name: each for each in sorted(path.iterdir()) if is_tokenizer_file(each.name) and each.is_file()}
-        return Checkpoint({}, side_files=files, source=str(source))
-    return open_checkpoint(str(source))
+        # Other files that hold a whole vocabulary may not be this one's.
+        files = {name: each for name, each in files.items() if not is_tokenizer_file(name, stale=True)}
+        files[TOKENIZER] = path
+    return Checkpoint({}, side_files=files, source=str(source))
 
 
 def overlap_of(
