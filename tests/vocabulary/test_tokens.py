@@ -7,6 +7,7 @@ import torch
 from tests.vocabulary.conftest import CODE, byte_level, text
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from scionwood.errors import SourceError
 from scionwood.verbs.vocabulary.inputs import Inputs
 from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
 from scionwood.verbs.vocabulary.vectors import read_vectors
@@ -113,6 +114,37 @@ def cut(source, target):
     spelled = {number: token for token, number in source.vocabulary.ids.items()}
     pieces = pieces_of(source, target)
     return {token: [spelled[piece] for piece in pieces[n].tolist()] for token, n in target.vocabulary.ids.items()}
+
+
+@pytest.fixture
+def edited(read):
+    """The same, of a tokenizer.json that was changed."""
+
+    def reading(made, change):
+        folder = read(made).files["tokenizer.json"].parent
+        spec = json.loads((folder / "tokenizer.json").read_text())
+        change(spec)
+        (folder / "tokenizer.json").write_text(json.dumps(spec))
+        return read_tokens(folder)
+
+    return reading
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_a_file_of_the_first_kind_does_not_say_what_its_model_is(read, edited, made):
+    first = edited(made(), lambda spec: spec["model"].pop("type"))
+    assert first.vocabulary.kind == read(made()).vocabulary.kind
+    assert first.spelled == read(made()).spelled
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"normalizer": {"x": 1}}, {"normalizer": "x"}, {"pre_tokenizer": {"type": "Sequence"}}, {"pre_tokenizer": [1]}],
+)
+def test_parts_that_are_none_are_refused(edited, part):
+    tokens = edited(whole_words(), lambda spec: spec.update(part))
+    with pytest.raises(SourceError, match="normalizer or its pre_tokenizer is not one"):
+        overlap_of(tokens, tokens)
 
 
 # Which tokens are one text.

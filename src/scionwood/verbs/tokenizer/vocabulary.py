@@ -121,6 +121,7 @@ def read_vocabulary(checkpoint: Checkpoint, rows: int) -> Vocabulary | None:
     settings = document(checkpoint, SETTINGS)
     try:
         ids = _ids(spec)
+        spec = _with_type(spec)
         dropped = tuple(token for token, number in ids.items() if number >= rows)
         stripped = _without(spec, set(dropped)) if dropped else spec
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -195,6 +196,22 @@ def _ids(spec: Mapping[str, Any]) -> dict[str, int]:
     if not all(isinstance(token, str) and type(number) is int for token, number in own.items()):
         raise ValueError(own)
     return dict(sorted(own.items(), key=lambda item: (item[1], item[0])))
+
+
+def _with_type(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same with the type of its model, which the first files left out: that which has such settings.
+
+    >>> _with_type({"model": {"vocab": {}, "merges": []}})["model"]["type"]
+    'BPE'
+    """
+    model = spec["model"]
+    if "type" in model:
+        return spec
+    if isinstance(model["vocab"], list):
+        told = "Unigram"
+    else:
+        told = "BPE" if "merges" in model else "WordPiece" if "max_input_chars_per_word" in model else "WordLevel"
+    return {**spec, "model": {"type": told, **model}}
 
 
 def _without(spec: Mapping[str, Any], dropped: set[str]) -> dict[str, Any]:

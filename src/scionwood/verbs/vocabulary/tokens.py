@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +83,7 @@ class Tokens:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """What cuts text: all of it, and nothing but it, whatever length the file says that texts are to have."""
-        return self._built(self.vocabulary.spec)
+        return self._built(dict)
 
     @cached_property
     def special(self) -> dict[str, int]:
@@ -95,8 +95,9 @@ class Tokens:
             if isinstance(content, str) and content in self.vocabulary.ids:
                 found[purpose] = self.vocabulary.ids[content]
         model = self.vocabulary.spec["model"]
-        unknown = model.get("unk_id", self.vocabulary.ids.get(model.get("unk_token")))
-        if unknown is not None:
+        token = model.get("unk_token")
+        unknown = self.vocabulary.ids.get(token) if isinstance(token, str) else model.get("unk_id")
+        if isinstance(unknown, int):
             found.setdefault("unk", unknown)
         return found
 
@@ -263,16 +264,23 @@ class Tokens:
     def _tokenless(self) -> Tokenizer:
         """What parts a text into words; a fraction of the work that it is with tokens."""
         empty = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": []}
-        return self._built({**_within(self.vocabulary.spec), **empty, "post_processor": None, "decoder": None})
+        return self._built(lambda spec: {**_within(spec), **empty, "post_processor": None, "decoder": None})
 
     @cached_property
     def plain(self) -> Tokenizer:
         """What cuts parts of a text: no space is put before one or taken from it, and none of it is a special token."""
-        made = self._built(_within(self.vocabulary.spec))
+        made = self._built(_within)
         made.encode_special_tokens = True
         return made
 
-    def _built(self, spec: Mapping[str, Any]) -> Tokenizer:
+    def _built(self, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Tokenizer:
+        try:
+            spec = change(self.vocabulary.spec)
+        except (KeyError, TypeError, AttributeError):
+            raise SourceError(
+                f"The tokenizer of {self.vocabulary.source} cannot be used: "
+                "its normalizer or its pre_tokenizer is not one that the tokenizers library writes."
+            ) from None
         try:
             return Tokenizer.from_str(json.dumps({**spec, "truncation": None, "padding": None}))
         except Exception as error:  # noqa: BLE001  (the library raises plain ones)
