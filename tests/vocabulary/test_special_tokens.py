@@ -262,6 +262,24 @@ def test_a_tied_head_that_is_stored_twice_is_changed_twice(tmp_path):
     assert loaded.lm_head.weight.shape[0] == 300
 
 
+def test_settings_of_a_tokenizer_that_nothing_can_read_are_refused_by_file_and_key(tmp_path):
+    tokenizer("unigram").save_pretrained(tmp_path / "new")
+    wrong = {"bos_token": 5, "eos_token": {"text": "</s>"}, "chat_template": 3, "pad_token": None}
+    wrong |= {"extra_special_tokens": {"image": 1}, "added_tokens_decoder": {"0": {}}}
+    edited("tokenizer_config.json", **wrong)(tmp_path / "new")
+    edited("special_tokens_map.json", unk_token=["<unk>"])(tmp_path / "new")
+    with pytest.raises(SourceError, match="settings that nothing can read") as caught:
+        scionwood.vocabulary(saved(tmp_path / "source", "llama", tokenizer("unigram")), tokenizer=tmp_path / "new")
+    assert caught.value.problems == (
+        "bos_token in tokenizer_config.json is 5, not a token",
+        'eos_token in tokenizer_config.json is {"text": "</s>"}, not a token',
+        'extra_special_tokens in tokenizer_config.json is {"image": 1}, not tokens, in a list or by name',
+        'added_tokens_decoder in tokenizer_config.json is {"0": {}}, not tokens by number',
+        "chat_template in tokenizer_config.json is 3, not a template, or several by name",
+        'unk_token in special_tokens_map.json is ["<unk>"], not a token',
+    )
+
+
 # Sizes: a setting is changed where it counts a table that was.
 
 

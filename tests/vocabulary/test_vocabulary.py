@@ -12,9 +12,11 @@ from tests.vocabulary.conftest import CODE, PROSE, byte_level, model_of, text, u
 
 import scionwood
 from scionwood.checkpoint import Checkpoint
-from scionwood.errors import MatchError, MethodError, SourceError
+from scionwood.errors import MatchError, MethodError, RecipeError, SourceError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
+from scionwood.recipe.read import parse_recipe
+from scionwood.recipe.reproduce import reproduce
 from scionwood.verbs.vocabulary import report, vocabulary
 from scionwood.verbs.vocabulary.tables import Table
 from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
@@ -384,6 +386,25 @@ def test_it_is_made_again_from_its_lineage_and_a_changed_text_is_noticed(llama, 
     assert "learned.txt has changed" in capsys.readouterr().err
 
 
+def test_what_is_given_from_python_is_known_by_its_digest_and_not_made_again_without(llama, kept, texts, tmp_path):
+    asked = {"tokenizer": kept(byte_level, CODE, 700), "method": "focus", "text": [texts / "code.txt"]}
+    digests = []
+    for kept_from in (100, 100, 200):
+        anchors = torch.arange(700) >= kept_from
+        made = vocabulary(llama, **asked, inputs={"anchors": anchors})
+        digests.append(made.lineage.recipe["inputs"]["anchors"])
+    assert digests[0] == digests[1] != digests[2]
+    out = scionwood.write(made, tmp_path / "out")
+    with pytest.raises(SourceError, match="cannot be made again") as refused:
+        reproduce(out)
+    assert refused.value.problems == (
+        f"inputs['anchors'] was given from Python, and is gone: its digest was {digests[2]}",
+    )
+    assert "anchors" not in (out / "README.md").read_text().partition("\n---\n")[0]  # it is no base model
+    with pytest.raises(RecipeError, match="has no 'inputs'"):
+        parse_recipe(made.lineage.to_dict())
+
+
 def test_vectors_from_a_file(llama, kept, tmp_path):
     words = ["the", "return", "of", "value", "name", "class"]
     lines = [f"{word} {' '.join(str(float(x)) for x in torch.randn(8))}" for word in words]
@@ -565,6 +586,9 @@ def test_refusals(llama, kept, texts, tmp_path):
         (MethodError, {"pad_to_multiple_of": 0}, "cannot be brought up to a multiple of 0"),
         (SourceError, {"method": "focus", "text": [tmp_path / "no.txt"]}, "The text cannot be read"),
         (SourceError, {"tokenizer": tmp_path}, "has no tokenizer"),
+        (MethodError, {"inputs": {"pices": []}}, "unknown input 'pices' .did you mean 'pieces'"),
+        (MethodError, {"method": "focus", "inputs": {"zzz": []}}, "unknown input 'zzz': known are overlap,"),
+        (MethodError, {"inputs": {"pieces": ["a"]}}, "'pieces' is a list with other things in it than numbers"),
         (MatchError, {"special": {"ens": "x", "eos": "<nope>"}}, "special tokens cannot be as asked"),
     ]
     for kind, changes, message in cases:
@@ -601,6 +625,20 @@ def test_a_tokenizer_without_the_special_tokens_of_the_model(llama, kept, tmp_pa
     assert any("bos_token_id is '<|end|>'" in problem for problem in refused.value.problems)
     made = vocabulary(llama, tokenizer=bare, special={"eos": "</s>", "bos": "<s>"})
     assert made.config["eos_token_id"] in (1, 2)
+
+
+def test_tables_that_are_not_finite_are_named_with_how_many_numbers_they_are(llama, kept, tmp_path):
+    from safetensors.torch import save_file
+
+    shutil.copytree(llama, tmp_path / "m")
+    held = scionwood.open(llama).state_dict()
+    held["model.embed_tokens.weight"][7, 3:5] = float("nan")
+    held["lm_head.weight"][620] = float("inf")  # a row that no token has
+    save_file(held, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    for method in ("mean", "overlap_copy"):
+        with pytest.raises(SourceError, match="hold NaN or infinity") as refused:
+            vocabulary(tmp_path / "m", tokenizer=kept(byte_level, CODE, 700), method=method)
+        assert refused.value.problems == ("model.embed_tokens.weight: 2 of 14,400",)
 
 
 def test_a_model_without_a_tokenizer_or_with_too_few_rows(llama, kept, tmp_path):

@@ -27,7 +27,7 @@ def model_card(name: str, checkpoint: Checkpoint, lineage: Lineage) -> str:
     """
     verb = str(lineage.recipe.get("verb", "write"))
     fields: dict[str, Any] = {}
-    models = [parent for parent in lineage.parents if not parent.is_file]
+    models = [parent for parent in lineage.parents if not (parent.is_file or parent.is_value)]
     if models:
         fields["base_model"] = list(dict.fromkeys(_model_name(parent) for parent in models))
         fields["base_model_relation"] = _RELATIONS.get(verb, "finetune")

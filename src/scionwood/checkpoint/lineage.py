@@ -16,6 +16,7 @@ __all__ = ["Lineage", "Parent", "format_pedigree", "installed_versions"]
 
 SCHEMA = 1
 FILE_DIGEST = "file-sha256:"
+VALUE_DIGEST = "value-sha256:"
 
 
 def file_digest(path: Path) -> str:
@@ -55,6 +56,11 @@ class Parent:
     def is_file(self) -> bool:
         """Whether it is a single file that is no checkpoint: a tokenizer, a text; its digest says so."""
         return (self.digest or "").startswith(FILE_DIGEST)
+
+    @property
+    def is_value(self) -> bool:
+        """Whether it is numbers that were given from Python, and lie nowhere."""
+        return (self.digest or "").startswith(VALUE_DIGEST)
 
     @classmethod
     def of_file(cls, path: Path, role: str) -> "Parent":

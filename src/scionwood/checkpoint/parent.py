@@ -1,13 +1,17 @@
-"""A checkpoint as the parent of another."""
+"""A checkpoint, or numbers given from Python, as the parent of a checkpoint."""
 
 from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
 
 from scionwood.checkpoint.card import parent_license
 from scionwood.checkpoint.checkpoint import Checkpoint
 from scionwood.checkpoint.digest import digest
-from scionwood.checkpoint.lineage import Parent
+from scionwood.checkpoint.lineage import VALUE_DIGEST, Parent
+from scionwood.errors import MethodError
 
-__all__ = ["parent_of", "told"]
+__all__ = ["digest_of", "parent_of", "told"]
 
 
 def parent_of(checkpoint: Checkpoint, role: str | None = None) -> Parent:
@@ -45,3 +49,22 @@ def told(checkpoint: Checkpoint) -> str | dict[str, Any]:
     if checkpoint.files or lineage is None or "verb" not in lineage.recipe:
         return f"{checkpoint.source}@{checkpoint.revision}" if checkpoint.revision else checkpoint.source
     return {**lineage.recipe, **({} if lineage.seed is None else {"seed": lineage.seed})}
+
+
+def digest_of(value: Any, name: str) -> str:
+    """Return what numbers that were given from Python are known by: a tensor, an array, or several in lists.
+
+    Raises:
+        MethodError: they are no numbers.
+
+    >>> from scionwood.checkpoint import open
+    >>> digest_of([torch.zeros(2)], "units")[:24]
+    'value-sha256:5e1a6ad2f1f'
+    """
+    try:
+        leaves = {str(place): torch.as_tensor(leaf) for place, leaf in enumerate(pytree.tree_leaves(value))}
+    except (TypeError, ValueError, RuntimeError):
+        raise MethodError(
+            f"The input {name!r} is a {type(value).__name__} with other things in it than numbers."
+        ) from None
+    return VALUE_DIGEST + digest(leaves).removeprefix("sha256:")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from scionwood.errors import ScionwoodError
 
-__all__ = ["Whole", "assignments", "config_values", "depth", "require_output"]
+__all__ = ["Whole", "assignments", "config_values", "depth", "refuse_output", "require_output"]
 
 
 def _whole(_type: type, tokens: Sequence[Any]) -> int:
@@ -104,6 +104,17 @@ def depth(rules: Sequence[str]) -> str | list[int] | dict[str, str | list[int]]:
 def _layers(rule: str) -> str | list[int]:
     parts = rule.split(",")
     return [int(part) for part in parts] if all(part.strip().isdecimal() for part in parts) else rule
+
+
+def refuse_output(out: Path | None, flag: str) -> None:
+    """Refuse to be told where to write, where a flag asks for what is only printed.
+
+    Raises:
+        ScionwoodError: there is a place.
+    """
+    if out is not None:
+        message = f"{flag} prints and writes nothing, and --out says where to write"
+        raise ScionwoodError(message, hint=f"give {flag} first, and --out without it once the method is chosen")
 
 
 def require_output(out: Path | None, *, dry_run: bool) -> None:

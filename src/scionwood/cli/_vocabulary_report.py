@@ -16,7 +16,14 @@ SHOWN = {
 
 
 def print_report(
-    source: str, tokenizer: str, methods: list[str], text: str, asked: dict[str, Any], *, json: bool
+    source: str,
+    tokenizer: str,
+    methods: list[str],
+    options: dict[str, str],
+    text: str,
+    asked: dict[str, Any],
+    *,
+    json: bool,
 ) -> int:
     """Ask the methods and print what came of it, measured on a file of text; they learn from it, too, where there is no other."""
     from dataclasses import asdict
@@ -29,6 +36,7 @@ def print_report(
     found = report(
         setting,
         methods,
+        options=options,
         text=[text],
         progress=lambda name, number, count: print_note(f"{number} of {count}: {name}"),
     )

@@ -50,7 +50,8 @@ def command(
         A file of word pairs, a word of the old language and one of the new on each line: by them wechsel turns the first of
         two --vectors into the second; by the words that both have unless given.
     option
-        An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them.
+        An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them. In a
+        report every method takes it that has it.
     special
         PURPOSE=TOKEN: the new token that serves as bos, eos, unk, pad, cls, sep or mask, where the tokenizer does not say.
     match
@@ -60,7 +61,7 @@ def command(
         Add rows up to a multiple of this.
     report
         Print every method side by side on this text, and write nothing: shared tokens, tokens a word, the bits per byte
-        that the model begins with.
+        that the model begins with. --option and --pad-to-multiple-of count, --out is refused.
     seed
         Of everything random.
     output.json
@@ -72,11 +73,13 @@ def command(
     special_tokens = _values.assignments("--special", special)
     asked: dict[str, Any] = {"text": text, "vectors": vectors, "dictionary": dictionary, "special": special_tokens}
     asked |= {"match": match, "seed": seed}
+    asked["pad_to_multiple_of"] = pad_to_multiple_of
     if report is not None:
         from scionwood.cli._vocabulary_report import print_report
 
+        _values.refuse_output(out, "--report")
         wanted = [] if method is None else method.split(",")
-        return print_report(source, tokenizer, wanted, str(report), asked, json=output.json)
+        return print_report(source, tokenizer, wanted, options, str(report), asked, json=output.json)
     _values.require_output(out, dry_run=output.dry_run)
 
     from scionwood.verbs.vocabulary import vocabulary
@@ -84,6 +87,5 @@ def command(
     inputs = [source, tokenizer]
     check_delivery(out, inputs, output)
     method = method or "mean_subword"
-    asked |= {"method": method, "options": options, "pad_to_multiple_of": pad_to_multiple_of}
-    made = vocabulary(source, tokenizer=tokenizer, **asked)
+    made = vocabulary(source, tokenizer=tokenizer, method=method, options=options, **asked)
     return deliver(made, out, output)

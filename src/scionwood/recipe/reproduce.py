@@ -138,7 +138,9 @@ def check_parents(lineage: Lineage, name: str, renamed: Mapping[str, str]) -> No
 
 def _problems(lineage: Lineage, renamed: Mapping[str, str]) -> Iterator[str]:
     for parent in lineage.parents:
-        if parent.digest is not None:
+        if parent.is_value:
+            yield f"{parent.source} was given from Python, and is gone: its digest was {parent.digest}"
+        elif parent.digest is not None:
             yield from _changed(parent, renamed)
         elif parent.lineage is not None:  # made in passing, from parents of its own
             yield from _problems(parent.lineage, renamed)

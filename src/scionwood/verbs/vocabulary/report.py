@@ -15,16 +15,16 @@ from scionwood import anatomy as anatomies
 from scionwood.anatomy import Model
 from scionwood.anatomy.layout import layout_on_disk
 from scionwood.checkpoint import Checkpoint
-from scionwood.errors import MethodError
+from scionwood.errors import MethodError, nearest
 from scionwood.methods import registry
-from scionwood.methods.record import resolve
+from scionwood.methods.record import Record, resolve
 from scionwood.methods.vocabulary.cw2v import step_work
 from scionwood.methods.vocabulary.rows import Rows, Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
 from scionwood.verbs.vocabulary.inputs import read_text
 from scionwood.verbs.vocabulary.tokens import Match, Tokens
-from scionwood.verbs.vocabulary.vocabulary import Setting
+from scionwood.verbs.vocabulary.vocabulary import Setting, check_inputs
 
 __all__ = ["Line", "Report", "report"]
 
@@ -84,6 +84,7 @@ def report(
     setting: Setting,
     methods: Sequence[str] = (),
     *,
+    options: Mapping[str, Any] | None = None,
     text: Sequence[str | Path] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
@@ -96,32 +97,35 @@ def report(
     Args:
         setting: the model, both tokenizers, and the text that methods learn from.
         methods: by name; all of the family unless given.
+        options: each for every one of the methods that has it.
         text: files of the text to measure on; that of the setting unless given, which methods have seen then.
         progress: called before every method with its name, its number and how many there are.
 
     Raises:
-        MethodError: there is no text.
-        SourceError: a file cannot be read.
+        MethodError: there is no text, or there are unknown methods, options or inputs; all of them.
+        SourceError: a file cannot be read, or tables hold NaN or infinity.
     """
     documents = read_text(text) or setting.inputs.documents
     if not documents:
         raise MethodError("A report measures on a text, and has none.", hint="give --report FILE")
-    names = list(methods) or [entry.name.partition(".")[2] for entry in registry.listing("vocabulary")]
+    functions = _loaded(methods or [entry.name.partition(".")[2] for entry in registry.listing("vocabulary")])
+    check_inputs(setting.inputs.given, list(functions.values()))
+    short = {} if methods else {name: _less(name, setting) for name in functions}
+    resolved = _resolved(functions, options or {}, short)
     model = _Model(setting)
     measured = "\n\n".join(documents)
     before = model.before(measured)
     lines = []
-    for number, name in enumerate(names, start=1):
-        function = registry.load(name, family="vocabulary")
+    for number, (name, function) in enumerate(functions.items(), start=1):
         if progress is not None:
-            progress(name, number, len(names))
-        less = {} if methods else _less(name, setting)
+            progress(name, number, len(functions))
+        less = {option: value for option, value in short.get(name, {}).items() if option not in (options or {})}
         if less and model.objective is None:
             note = f"learns for long, and no loss would show it: name it (--method {name}) to have its rows counted"
             lines.append(Line(name, {}, None, note))
             continue
         try:
-            made = setting.rows(function, resolve(function, less))
+            made = setting.rows(function, resolved[name])
         except MethodError as error:
             lines.append(Line(name, {}, None, error.message + (f" ({error.hint})" if error.hint else "")))
             continue
@@ -138,6 +142,43 @@ def report(
         before=before,
         lines=tuple(lines),
     )
+
+
+def _loaded(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """The methods by name; before any of them runs, every name is known to be one."""
+    found: dict[str, Callable[..., Any]] = {}
+    problems: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = registry.load(name, family="vocabulary")
+        except MethodError as error:
+            problems[error.message] = error.hint
+    if problems:
+        raise MethodError("A report is of methods.", problems=problems, hint=next(iter(problems.values())))
+    return found
+
+
+def _resolved(
+    functions: Mapping[str, Callable[..., Any]], options: Mapping[str, Any], short: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Every method's options: those that are asked for where it has them, then what it learns less by."""
+    own = {name: [option.name for option in Record.of(function).options] for name, function in functions.items()}
+    known = list(dict.fromkeys(option for each in own.values() for option in each))
+    problems = [
+        f"no method of the report has an option {option!r}{nearest(option, known)}"
+        for option in options
+        if option not in known
+    ]
+    found = {}
+    for name, function in functions.items():
+        asked = {option: value for option, value in options.items() if option in own[name]}
+        try:
+            found[name] = resolve(function, {**short.get(name, {}), **asked})
+        except MethodError as error:
+            problems += [f"{name}: {problem}" for problem in error.problems]
+    if problems:
+        raise MethodError("The options given to the report do not fit.", problems=problems)
+    return found
 
 
 def _less(name: str, setting: Setting) -> dict[str, Any]:

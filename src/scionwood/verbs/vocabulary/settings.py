@@ -12,14 +12,14 @@ from typing import Any
 
 from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint.strict_json import parse_json_object
-from scionwood.errors import MatchError
+from scionwood.errors import MatchError, SourceError
 from scionwood.verbs.tokenizer.settings import GENERATION
 from scionwood.verbs.tokenizer.union import tokenizer_files
 from scionwood.verbs.tokenizer.vocabulary import SETTINGS, TOKENIZER, document, is_tokenizer_file
 from scionwood.verbs.vocabulary.tables import SettingPath
 from scionwood.verbs.vocabulary.tokens import INSTEAD, PURPOSES, Tokens, overlap_of, purposes_of
 
-__all__ = ["Numbers", "Settled", "settle"]
+__all__ = ["Numbers", "Settled", "check_settings", "settle"]
 
 _SPECIAL_TOKENS = "special_tokens_map.json"
 
@@ -48,6 +48,49 @@ _LISTS: Mapping[str, Callable[[Any, _Moved], Any]] = {
 
 _NAMED = ("lang_to_id", "task_to_id")
 """Keys of tokens by name; of these, those stay that are tokens still."""
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value.get("content") if isinstance(value, dict) else value, str)
+
+
+def _are_tokens(value: Any) -> bool:
+    several = list(value.values()) if isinstance(value, dict) else value
+    return isinstance(several, list) and all(_is_token(each) for each in several)
+
+
+_FORMS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    **{f"{purpose}_token": ("a token", _is_token) for purpose in PURPOSES},
+    "additional_special_tokens": ("tokens, in a list or by name", _are_tokens),
+    "extra_special_tokens": ("tokens, in a list or by name", _are_tokens),
+    "added_tokens_decoder": ("tokens by number", lambda value: isinstance(value, dict) and _are_tokens(value)),
+    "chat_template": ("a template, or several by name", lambda value: isinstance(value, (str, list, dict))),
+    "tokenizer_class": ("the name of a class", lambda value: isinstance(value, str)),
+}
+"""What transformers takes for settings of a tokenizer; it fails to read what is of another form."""
+
+
+def check_settings(tokens: Tokens) -> None:
+    """See that a tokenizer's settings, which are handed on as they are, are ones that can be read.
+
+    Raises:
+        SourceError: some are not; all of them.
+    """
+    held = {SETTINGS: tokens.vocabulary.settings}
+    if _SPECIAL_TOKENS in tokens.files:
+        held[_SPECIAL_TOKENS] = _special_tokens(tokens)
+    problems = [
+        f"{key} in {file} is {json.dumps(settings[key], ensure_ascii=False)[:60]}, not {expected}"
+        for file, settings in held.items()
+        for key, (expected, fits) in _FORMS.items()
+        if settings.get(key) is not None and not fits(settings[key])
+    ]
+    if problems:
+        raise SourceError(
+            f"The tokenizer of {tokens.vocabulary.source} has settings that nothing can read.",
+            problems=problems,
+            hint="save it anew with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+        )
 
 
 class Settled:
@@ -99,7 +142,8 @@ def settle(checkpoint: Checkpoint, numbers: Numbers, rows: int) -> Settled:
     if named or SETTINGS not in target.files:
         documents[SETTINGS] = _json(_settings(target, named))
     if named and _SPECIAL_TOKENS in target.files:
-        documents[_SPECIAL_TOKENS] = _json(_special_tokens(target, named))
+        # transformers believes it more than the settings.
+        documents[_SPECIAL_TOKENS] = _json({**_special_tokens(target), **_spelled_by_purpose(target, named)})
     return Settled(config, {**rest, **target.files}, {**documents, **generated})
 
 
@@ -112,11 +156,10 @@ def _settings(target: Tokens, named: Mapping[str, str] | None) -> dict[str, Any]
     return {**settings, **_spelled_by_purpose(target, named)}
 
 
-def _special_tokens(target: Tokens, named: Mapping[str, str]) -> dict[str, Any]:
-    """The older file of special tokens, which transformers believes more than the settings, with those that the user named."""
+def _special_tokens(target: Tokens) -> dict[str, Any]:
+    """What the older file of special tokens says."""
     text = target.files[_SPECIAL_TOKENS].read_bytes()
-    held = parse_json_object(text, f"The {_SPECIAL_TOKENS} of {target.vocabulary.source}")
-    return {**held, **_spelled_by_purpose(target, named)}
+    return parse_json_object(text, f"The {_SPECIAL_TOKENS} of {target.vocabulary.source}")
 
 
 def _spelled_by_purpose(target: Tokens, named: Mapping[str, str] | None) -> dict[str, str]:

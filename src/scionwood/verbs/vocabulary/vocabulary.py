@@ -24,21 +24,24 @@ from scionwood.checkpoint import (
     parent_of,
 )
 from scionwood.checkpoint import open as open_checkpoint
-from scionwood.checkpoint.parent import told
+from scionwood.checkpoint.parent import digest_of, told
 from scionwood.engine.threads import use_threads
-from scionwood.errors import MatchError, MethodError, nearest
+from scionwood.errors import MatchError, MethodError, SourceError, nearest
 from scionwood.methods import registry
-from scionwood.methods.record import resolve
+from scionwood.methods.record import Record, resolve
 from scionwood.methods.vocabulary.rows import Rows
 from scionwood.verbs.vocabulary.dictionary import read_dictionary
 from scionwood.verbs.vocabulary.holes import by_place, in_use, with_holes
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
-from scionwood.verbs.vocabulary.settings import Numbers, settle
+from scionwood.verbs.vocabulary.settings import Numbers, check_settings, settle
 from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, sizes_of, tables_of
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, read_tokens, tokens_beside
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
-__all__ = ["Setting", "setting_of", "vocabulary"]
+__all__ = ["Setting", "check_inputs", "setting_of", "vocabulary"]
+
+_THE_VERB_S = ("table", "role", "tables", "kept", "generator")
+"""Inputs of methods that are another thing for each table, or for each call."""
 
 
 def vocabulary(
@@ -77,19 +80,23 @@ def vocabulary(
         special: purpose (``eos``) → the new token that serves it, where the tokenizer does not say.
         match: which tokens are in both vocabularies: those of the same text, or with ``fuzzy`` also those of the same
             letters whatever their case and whether or not a space stands before them.
-        inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``.
+        inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``. The lineage has
+            their digests, and the output is not made again without them.
 
     Returns:
         A lazy checkpoint with the new tokenizer's files. Its ledger says for every table how many rows were copied, mixed,
         made of something else, and drawn at random.
 
     Raises:
-        SourceError: the model, the tokenizer, the text, the vectors or the dictionary cannot be read.
+        SourceError: the model, the tokenizer, the text, the vectors or the dictionary cannot be read, or tables hold NaN
+            or infinity.
         MatchError: the model has no table of tokens or no tokenizer, or special tokens have no counterpart.
-        MethodError: an unknown method, option or way to match, or a method without what it needs.
+        MethodError: an unknown method, option, input or way to match, or a method without what it needs.
     """
     function = registry.load(method, family="vocabulary")
     resolved = resolve(function, dict(options or {}))
+    check_inputs(inputs or {}, [function])
+    given = {name: digest_of(value, name) for name, value in (inputs or {}).items()}
     setting = setting_of(
         source,
         tokenizer,
@@ -125,6 +132,7 @@ def vocabulary(
         "pad_to_multiple_of": pad_to_multiple_of,
         "special": dict(special or {}),
         "match": match if match != "exact" else None,
+        "inputs": given,
     }
     return dataclasses.replace(
         checkpoint,
@@ -136,7 +144,11 @@ def vocabulary(
         revision=None,
         lineage=Lineage(
             {key: value for key, value in recipe.items() if value},
-            (parent_of(checkpoint, "source"), *_files(setting, text, vectors, dictionary)),
+            (
+                parent_of(checkpoint, "source"),
+                *_files(setting, text, vectors, dictionary),
+                *(Parent(f"inputs[{name!r}]", digest=digest, role="input") for name, digest in given.items()),
+            ),
             seed,
             installed_versions("transformers", "tokenizers"),
         ),
@@ -173,8 +185,14 @@ class Setting:
         return Numbers(self.source, self.target, self.inputs.named, self.sizes, held)
 
     def rows(self, method: Callable[..., Rows], options: Mapping[str, Any]) -> dict[str, Rows]:
-        """Ask a method for the rows of every table; on one thread, that they are the same whatever the machine has."""
+        """Ask a method for the rows of every table; on one thread, that they are the same whatever the machine has.
+
+        Raises:
+            MethodError: it lacks what it needs.
+            SourceError: rows of tokens hold NaN or infinity.
+        """
         held = {name: in_use(table.read(self.source.size), self.source).float() for name, table in self.tables.items()}
+        _check_finite(held, self.checkpoint.source)
         # The input table and the head, or one where they are tied: what CW2V learns together.
         matrices = [held[name] for name, table in self.tables.items() if table.role != "bias"][:2]
         kept: dict[str, Any] = {}
@@ -190,6 +208,34 @@ class Setting:
         return {
             name: _tensor(name, self.tables[name], rows, self.count, self.source.size) for name, rows in made.items()
         }
+
+
+def check_inputs(given: Collection[str], methods: Sequence[Callable[..., Any]]) -> None:
+    """See that every input that the user gives is one that a method takes.
+
+    Raises:
+        MethodError: some are not; all of them.
+    """
+    records = [Record.of(method) for method in methods]
+    known = list(dict.fromkeys(name for record in records for name in record.inputs if name not in _THE_VERB_S))
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        takes = f": known are {', '.join(known)}" if known else ": there is none that a user gives"
+        raise MethodError(
+            f"{', '.join(record.name.partition('.')[2] for record in records)} cannot be given these inputs.",
+            problems=[f"unknown input {name!r}{nearest(name, known) or takes}" for name in unknown],
+        )
+
+
+def _check_finite(tables: Mapping[str, Tensor], source: str) -> None:
+    counts = {name: int((~table.isfinite()).sum()) for name, table in tables.items()}
+    problems = [f"{name}: {count:,} of {tables[name].numel():,}" for name, count in counts.items() if count]
+    if problems:
+        raise SourceError(
+            f"The rows of the tokens of {source} hold NaN or infinity, and new rows would be made of them.",
+            problems=problems,
+            hint="the weights are damaged, or its training failed: take an earlier checkpoint",
+        )
 
 
 def setting_of(
@@ -224,6 +270,7 @@ def setting_of(
             f"{checkpoint.source} has no config that says which model it is", hint="give a folder with a config.json"
         )
     target = read_tokens(tokenizer)
+    check_settings(target)
     if len(vectors) > 2:
         raise MethodError(f"{len(vectors)} files of vectors are too many: one, or the source's and the target's.")
     documents, spaces = read_text(text), [read_vectors(file) for file in vectors]
