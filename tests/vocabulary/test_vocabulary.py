@@ -238,8 +238,9 @@ def test_rows_do_not_hang_on_how_many_threads_torch_has():
     held = torch.randn(8000, 256, generator=drawn())
     counts = torch.randint(0, 50, (8000,), generator=drawn())
     table = Table(scionwood.open({"t": held}).tensors["t"], "t", 0, "input", True)
-    hand = lambda *_: {"table": held, "counts": counts, "generator": drawn()}  # noqa: E731
-    side: Any = SimpleNamespace(size=8000)
+    nowhere = torch.full((8000,), -1)
+    hand = lambda *_: {"table": held, "overlap": nowhere, "generator": drawn(), "counts": counts}  # noqa: E731
+    side: Any = SimpleNamespace(size=8000, used=torch.arange(8000))
     setting = Setting(Checkpoint({}), {"t": table}, (), side, side, 8000, cast("Any", SimpleNamespace(hand=hand)))
     found, before = [], torch.get_num_threads()
     try:

@@ -180,7 +180,7 @@ def _follow_depth(
         was, now = _part(dict(before), path), _part(config, path)
         name = own_name(was, "num_hidden_layers")
         old, new = was.get(name), now.get(name)
-        if len(rules) != 1 or not isinstance(old, int) or not isinstance(new, int) or new == old:
+        if name is None or len(rules) != 1 or not isinstance(old, int) or not isinstance(new, int) or new == old:
             continue
         if new > old and deeper is None:
             continue

@@ -96,7 +96,6 @@ def vocabulary(
     function = registry.load(method, family="vocabulary")
     resolved = resolve(function, dict(options or {}))
     check_inputs(inputs or {}, [function])
-    given = {name: digest_of(value, name) for name, value in (inputs or {}).items()}
     setting = setting_of(
         source,
         tokenizer,
@@ -109,6 +108,7 @@ def vocabulary(
         match=match,
         inputs=inputs,
     )
+    given = {name: digest_of(value, name) for name, value in (inputs or {}).items()}
     checkpoint = setting.checkpoint
     settled = settle(checkpoint, setting.numbers(), setting.count)
     made = setting.rows(function, resolved)
