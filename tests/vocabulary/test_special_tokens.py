@@ -6,11 +6,13 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tests.vocabulary.made import SPECIAL, saved, tokenizer
+from tests.vocabulary.made import DOCSTRINGS, SPECIAL, saved, tokenizer
 
 import scionwood
 from scionwood.errors import MatchError, SourceError
+from scionwood.verbs.vocabulary import report
 from scionwood.verbs.vocabulary.tokens import read_tokens
+from scionwood.verbs.vocabulary.vocabulary import setting_of
 
 
 @pytest.fixture
@@ -230,6 +232,29 @@ def test_a_number_that_no_row_can_have_is_refused(tmp_path, number):
     put(tmp_path, tokenizer=spec)
     with pytest.raises(SourceError, match=f"is malformed: '<far>' has the number {number:,}, which of 401 tokens"):
         read_tokens(tmp_path)
+
+
+@pytest.mark.parametrize("number", [30, 390])
+def test_positions_that_begin_behind_the_padding_token_move_with_it_which_is_said(tmp_path, number):
+    old = tokenizer("wordpiece")
+    source = saved(tmp_path / "source", "roberta", old, bos_token_id=None, eos_token_id=None)
+    made = json.loads(old.backend_tokenizer.to_str())
+    swapped = {"[PAD]": number, next(token for token, held in old.get_vocab().items() if held == number): 0}
+    made["model"]["vocab"] |= swapped
+    for entry in made["added_tokens"]:
+        entry["id"] = made["model"]["vocab"][entry["content"]]
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "tokenizer.json").write_text(json.dumps(made))
+    (tmp_path / "new" / "tokenizer_config.json").write_text((source / "tokenizer_config.json").read_text())
+    if number > 80:
+        with pytest.raises(MatchError, match="number the new tokenizer's padding token 0"):
+            scionwood.vocabulary(source, tokenizer=tmp_path / "new")
+        return
+    with pytest.warns(UserWarning, match="every token stands 30 further on than the model has learned"):
+        assert scionwood.vocabulary(source, tokenizer=tmp_path / "new").config["pad_token_id"] == 30
+    (tmp_path / "text").write_text(" ".join(DOCSTRINGS[:5]))
+    found = report(setting_of(source, tmp_path / "new", text=[tmp_path / "text"]), ["overlap_copy"])
+    assert found.lines[0].bits not in (None, found.before)  # measured at the positions that there are
 
 
 def test_a_purpose_or_a_token_that_there_is_not_is_named(changed):

@@ -241,7 +241,9 @@ def test_rows_do_not_hang_on_how_many_threads_torch_has():
     nowhere = torch.full((8000,), -1)
     hand = lambda *_: {"table": held, "overlap": nowhere, "generator": drawn(), "counts": counts}  # noqa: E731
     side: Any = SimpleNamespace(size=8000, used=torch.arange(8000))
-    setting = Setting(Checkpoint({}), {"t": table}, (), side, side, 8000, cast("Any", SimpleNamespace(hand=hand)))
+    setting = Setting(
+        Checkpoint({}), {"t": table}, (), False, side, side, 8000, cast("Any", SimpleNamespace(hand=hand))
+    )
     found, before = [], torch.get_num_threads()
     try:
         for threads in (1, 2):

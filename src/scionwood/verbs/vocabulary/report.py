@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
+from torch import nn
 
 from scionwood import anatomy as anatomies
 from scionwood.anatomy import Model
@@ -263,6 +264,14 @@ class _Model:
         moved = numbers.moved({"decoder_start_token_id": self._own_token})["decoder_start_token_id"]
         return None if numbers.problems else moved
 
+    def _longest(self, module: nn.Module) -> int:
+        """How long a piece may be; less by what positions that begin behind the padding token's number begin later."""
+        if not self.setting.from_padding:
+            return longest_piece(module, LENGTH)
+        numbers = [cast("Any", each).config.pad_token_id or 0 for each in (self.built.module, module)]
+        later = max(0, numbers[1] - numbers[0])
+        return min(LENGTH, longest_piece(module, LENGTH + later) - later)
+
     def _bits(
         self, model: Model, checkpoint: Checkpoint, tokens: Tokens, needed: int | None, text: str
     ) -> float | None:
@@ -276,7 +285,7 @@ class _Model:
         with torch.no_grad():
             for name, tensor in state_of(model, layout, checkpoint).items():
                 held[name].copy_(tensor)
-            for ids in pieces(torch.tensor(tokens.ids(text)), longest_piece(module, LENGTH)):
+            for ids in pieces(torch.tensor(tokens.ids(text)), self._longest(module)):
                 lost += float(text_loss(module, ids[None], self.objective, mask=needed, start=needed))
                 told = ids[places_predicted(self.objective, len(ids))]
                 predicted += sum(len(tokens.spelled.get(number, b"")) or 1 for number in told.tolist())

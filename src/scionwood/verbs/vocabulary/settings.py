@@ -135,6 +135,12 @@ def settle(checkpoint: Checkpoint, numbers: Numbers, rows: int) -> Settled:
         warnings.warn(
             f"The configs name tokens that the new tokenizer lacks, and name them no more: {told}", stacklevel=3
         )
+    if numbers.shift:
+        warnings.warn(
+            f"Positions begin behind the number of the padding token, which is another one: every token stands "
+            f"{abs(numbers.shift)} {'further on' if numbers.shift > 0 else 'further back'} than the model has learned",
+            stacklevel=3,
+        )
     rest = {name: path for name, path in checkpoint.side_files.items() if not is_tokenizer_file(name)}
     documents = {name: text for name, text in checkpoint.documents.items() if not is_tokenizer_file(name)}
     if target.vocabulary.converted or TOKENIZER not in target.files:
@@ -176,6 +182,7 @@ class Numbers:
         named: purpose → new special token, where the tokenizer does not say.
         sizes: which settings count the rows of the model's tables, by path.
         held: how many rows these have.
+        from_padding: positions are counted from the number of the padding token.
     """
 
     def __init__(
@@ -185,16 +192,20 @@ class Numbers:
         named: Mapping[str, str] | None,
         sizes: Collection[SettingPath],
         held: int,
+        *,
+        from_padding: bool = False,
     ) -> None:
         self.source = source
         self.target = target
         self.named = named
         self.sizes = sizes
         self.held = held
+        self.from_padding = from_padding
         self.purposes = purposes_of(target, named)
         self.spelled = {number: token for token, number in source.vocabulary.ids.items()}
         self._problems: dict[str, None] = {}
         self._lost: dict[str, None] = {}
+        self.shift = 0
 
     @property
     def problems(self) -> list[str]:
@@ -220,7 +231,22 @@ class Numbers:
             for name in parts:
                 place = place.setdefault(name, {})
             place[last] = rows
+        if self.from_padding:
+            self._move_positions(config, result)
         return result
+
+    def _move_positions(self, config: Mapping[str, Any], result: dict[str, Any]) -> None:
+        """Positions that begin behind the padding token's number begin elsewhere with it; half of them must be left."""
+        old, new, last = config.get("pad_token_id"), result.get("pad_token_id"), config.get("max_position_embeddings")
+        if not (isinstance(old, int) and isinstance(new, int)):
+            return
+        if isinstance(last, int) and 2 * (new - old) > last:
+            self._problems[
+                f"pad_token_id would be {new}, and positions, which begin behind it, have {last} rows: "
+                f"number the new tokenizer's padding token {old}"
+            ] = None
+            result["pad_token_id"] = old
+        self.shift = result["pad_token_id"] - old
 
     def moved(self, config: Mapping[str, Any], path: SettingPath = ()) -> dict[str, Any]:
         """A config under the new numbers."""

@@ -16,7 +16,7 @@ from scionwood.anatomy.reasons import silence
 from scionwood.checkpoint import Checkpoint, LazyTensor
 from scionwood.errors import MatchError
 
-__all__ = ["Role", "SettingPath", "Table", "sizes_of", "tables_of"]
+__all__ = ["Role", "SettingPath", "Table", "counts_from_padding", "sizes_of", "tables_of"]
 
 SettingPath = tuple[str, ...]
 """Where a setting stands in a config: ``("text_config", "vocab_size")``."""
@@ -112,6 +112,27 @@ def sizes_of(model: Model, tables: Sequence[Table]) -> frozenset[SettingPath]:
             hint="a table with other rows would not load; such models keep their vocabulary",
         )
     return frozenset(found)
+
+
+def counts_from_padding(model: Model) -> bool:
+    """Whether positions begin at the number of the padding token, as RoBERTa's do: at what it counts of the others."""
+    padding = {value for path, value in _numbers(model.config) if path[-1] == "pad_token_id"}
+    waiting = [
+        node
+        for node in model.program.graph.nodes
+        if node.target in (torch.ops.aten.ne.Scalar, torch.ops.aten.eq.Scalar)
+        and node.args[0].op == "placeholder"
+        and node.args[1] in padding
+    ]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if "cumsum" in str(node.target):
+            return True
+        if node not in seen:
+            seen.add(node)
+            waiting += node.users
+    return False
 
 
 def _numbers(config: Any, path: SettingPath = ()) -> Iterator[tuple[SettingPath, int]]:

@@ -34,7 +34,7 @@ from scionwood.verbs.vocabulary.dictionary import read_dictionary
 from scionwood.verbs.vocabulary.holes import by_place, in_use, with_holes
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
 from scionwood.verbs.vocabulary.settings import Numbers, check_settings, settle
-from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, sizes_of, tables_of
+from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, counts_from_padding, sizes_of, tables_of
 from scionwood.verbs.vocabulary.tokens import Match, Tokens, read_tokens, tokens_beside
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
@@ -165,6 +165,7 @@ class Setting:
         checkpoint: the model.
         tables: the stored tensors with a row for each token, by name.
         sizes: the settings of its config that say how many rows these have, by path.
+        from_padding: its positions are counted from the number of the padding token.
         source: its tokenizer.
         target: the new one.
         count: how many rows the tables get, padding included.
@@ -174,6 +175,7 @@ class Setting:
     checkpoint: Checkpoint
     tables: Mapping[str, Table]
     sizes: Collection[SettingPath]
+    from_padding: bool
     source: Tokens
     target: Tokens
     count: int
@@ -182,7 +184,7 @@ class Setting:
     def numbers(self) -> Numbers:
         """What moves the numbers of tokens in configs."""
         held = min(table.rows for table in self.tables.values())
-        return Numbers(self.source, self.target, self.inputs.named, self.sizes, held)
+        return Numbers(self.source, self.target, self.inputs.named, self.sizes, held, from_padding=self.from_padding)
 
     def rows(self, method: Callable[..., Rows], options: Mapping[str, Any]) -> dict[str, Rows]:
         """Ask a method for the rows of every table; on one thread, that they are the same whatever the machine has.
@@ -291,7 +293,8 @@ def setting_of(
         match=match,
     )
     count = -(-target.size // multiple) * multiple
-    return Setting(checkpoint, tables, sizes_of(model, list(tables.values())), own, target, count, handed)
+    sizes = sizes_of(model, list(tables.values()))
+    return Setting(checkpoint, tables, sizes, counts_from_padding(model), own, target, count, handed)
 
 
 def _tensor(name: str, table: Table, made: Rows, rows: int, count: int) -> ComputedTensor:
