@@ -68,6 +68,7 @@ def network(family, own, **settings):
         "bert": {**wide, "pad_token_id": own.pad_token_id},
         "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, **ids},
         "roberta": {**wide, **ids, "max_position_embeddings": 80},
+        "xlnet": {"d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32, **ids},
         "bart": {"d_model": 16, "max_position_embeddings": 64, **ids},
     }
     for side in ("encoder", "decoder"):
@@ -81,6 +82,7 @@ def network(family, own, **settings):
         "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
         "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
         "roberta": (transformers.RobertaConfig, transformers.RobertaForMaskedLM),
+        "xlnet": (transformers.XLNetConfig, transformers.XLNetLMHeadModel),
         "bart": (transformers.BartConfig, transformers.BartForConditionalGeneration),
         "marian": (transformers.MarianConfig, transformers.MarianMTModel),
         "m2m": (transformers.M2M100Config, transformers.M2M100ForConditionalGeneration),

@@ -335,6 +335,13 @@ def test_both_sizes_of_a_translator_are_changed(changed, shared):
     assert transformers.MarianMTModel.from_pretrained(out)(input_ids=ids, labels=ids).logits.shape == (1, 3, 350)
 
 
+def test_a_size_under_a_name_that_the_family_has_for_it_is_changed_too(changed):
+    touch = edited("config.json", vocab_size="gone", n_token=400)
+    made, out = changed("xlnet", "unigram", "unigram", touch=touch, size=350)
+    assert made.config["n_token"] == 350
+    assert transformers.XLNetLMHeadModel.from_pretrained(out).lm_loss.weight.shape == (350, 16)
+
+
 def llava(folder):
     """A model that sees, whose text is one part of its config, and whose placeholder is a token of the text."""
     own = tokenizer("unigram")

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scionwood.anatomy.settings import config_class
 from scionwood.checkpoint import Checkpoint
 from scionwood.checkpoint.strict_json import parse_json_object
 from scionwood.errors import MatchError, SourceError
@@ -230,7 +231,8 @@ class Numbers:
             place = result
             for name in parts:
                 place = place.setdefault(name, {})
-            place[last] = rows
+            other = {name for name, own in getattr(config_class(place), "attribute_map", {}).items() if own == last}
+            place |= dict.fromkeys([last, *(other & place.keys())], rows)
         if self.from_padding:
             self._move_positions(config, result)
         return result
