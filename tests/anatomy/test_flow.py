@@ -401,3 +401,49 @@ def test_what_the_next_weight_reads_a_result_through():
     assert {name for name, own in found.items() if own.norm} == {f"{n}.{p}" for n in (1, 4) for p in ("weight", "bias")}
     assert use("Llama", "model.layers.0.mlp.up_proj.weight").feeds == "gated silu"
     assert use("GPT-2", "transformer.h.0.mlp.c_fc.weight").feeds == "gelu_tanh"
+
+
+class Rectified(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(torch.relu(self.first(x)))
+
+
+class Gated(Rectified):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(torch.sigmoid(self.first(x)) * x)
+
+
+class OfSeveralKinds(nn.Module):
+    """Blocks of two kinds that the stream runs through, and heads of as many that read what comes out of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Rectified(), Gated(), Rectified(), Gated()])
+        self.heads = nn.ModuleList([Gated(), Rectified()])
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        for block in self.blocks:
+            x = block(x)
+        return [head(x) for head in self.heads]
+
+
+def test_layers_of_several_kinds_are_those_that_the_stream_runs_through():
+    found = flow(from_module(OfSeveralKinds(), torch.zeros(2, 8)))
+    assert [own.block for own in found.residuals] == [*(f"blocks.{index}" for index in range(4)), None, None]
+    layers = {(own.tensor.rpartition(".")[0].rpartition(".")[0], own.layer, own.layers) for own in found.uses}
+    assert layers == {
+        *((f"blocks.{index}", index + 1, 4) for index in range(4)),
+        ("heads.0", None, 0),
+        ("heads.1", None, 0),
+    }
+
+
+@pytest.mark.parametrize(("name", "layers"), [("Jamba", 2), ("Zamba2", 4)])
+def test_layers_of_hybrids(name, layers):
+    assert {(own.layer, own.layers) for own in followed(name).uses if own.layer} == {
+        (number, layers) for number in range(1, layers + 1)
+    }

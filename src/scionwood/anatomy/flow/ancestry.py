@@ -73,14 +73,18 @@ class Ancestry:
             if node is not start and self.is_before(node, end) and self.is_before(start, node)
         ]
 
-    def residual(self, node: fx.Node, left: fx.Node, right: fx.Node, block: str | None) -> Residual | None:
-        """What a sum is, if it is residual."""
+    def is_stream(self, early: fx.Node, late: fx.Node) -> bool:
+        """Whether one value is passed on as another: with norms on the way perhaps, but no weights."""
+        return self.is_before(early, late) and not self.weights_between(early, late)
+
+    def residual(self, node: fx.Node, left: fx.Node, right: fx.Node) -> Residual | None:
+        """What a sum is, if it is residual; of which block, is not known yet."""
         if shape_of(left) != shape_of(right):
             return None
         for stream, branch in ((left, right), (right, left)):
             start, end = self._uncast(node, stream), self._read[node][branch]
             if self._carried[end] >> self.number[start] & 1 and self.weights_between(start, end):
-                return Residual(node, stream, branch, start, block, projected=False)
+                return Residual(node, stream, branch, start, None, projected=False)
         shared = self._shared(*(self._read[node][side] for side in (left, right)))
         if shared is None or shape_of(self._memory[shared]) == shape_of(node):
             return None
@@ -89,7 +93,7 @@ class Ancestry:
         # Two towers that meet are no residual: a projected stream has one weight, or a pooling alone.
         if fewer > 1 or more <= fewer:
             return None
-        return Residual(node, stream, branch, shared, block, projected=True)
+        return Residual(node, stream, branch, shared, None, projected=True)
 
     def _uncast(self, node: fx.Node, arg: fx.Node) -> fx.Node:
         """What a node reads in an argument, without casts and dropout."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,7 +45,7 @@ class Follower:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph = model.program.graph
-        self.lists = {path: size for path, size in block_lists(model.module).items() if _alike(model.module, path)}
+        self.lists = block_lists(model.module)
         self.states: dict[fx.Node, State] = {}
         self.layer_lists = self.lists
         self.first: dict[str, tuple[Kind, fx.Node, dict[str, Any]]] = {}
@@ -287,7 +288,7 @@ class Follower:
         if len(active) != 2:
             return merged
         left, right = active
-        residual = self.ancestry.residual(node, left, right, self._block(node))
+        residual = self.ancestry.residual(node, left, right)
         if residual is not None:
             self.residuals.append(residual)
             return State(summed=True, weights=merged.weights)
@@ -502,10 +503,31 @@ class Follower:
             )
 
     def _keep_layers(self) -> None:
-        """What repeats inside of a residual block is no layer, nor is a stage: where there are branches, they tell the layers."""
+        """What repeats inside of a residual block is no layer, nor is a stage: where there are branches, they tell the layers.
+
+        A list repeats one block, or the residual stream runs through blocks of several kinds, which are not the parts of
+        such a block themselves: other parts that are numbered, as heads for several tasks, are no layers.
+        """
+        through = [path for path, size in self.lists.items() if self._is_passed_through(path, size)]
+        outer = {path for path in through if not any(path.startswith(f"{other}.") for other in through)}
+        self.lists = {
+            path: size for path, size in self.lists.items() if path in outer or _alike(self.model.module, path)
+        }
+        self.residuals = [dataclasses.replace(own, block=self._block(own.node)) for own in self.residuals]
         lists = {block.rpartition(".")[0] for residual in self.residuals if (block := residual.block)}
         inner = {path for path in lists if not any(other.startswith(f"{path}.") for other in lists)}
         self.layer_lists = {path: size for path, size in self.lists.items() if not lists or path in inner}
+
+    def _is_passed_through(self, path: str, size: int) -> bool:
+        """Whether every part of a list has residual sums, and takes the stream from the part before without a weight between."""
+        sums: dict[int, list[Residual]] = {}  # in the order of execution
+        for own in self.residuals:
+            for _, index in indices_in(f"{module_path(own.node)}.", {path: size}):
+                sums.setdefault(index, []).append(own)
+        return len(sums) == size and all(
+            any(self.ancestry.is_stream(own.node, other.start) for own in early for other in late)
+            for early, late in itertools.pairwise(sums.values())
+        )
 
     def _layers(self) -> dict[str, tuple[int, int]]:
         """The number of every block among its likes, in the order of execution."""
