@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from scionwood.anatomy import from_module
 from scionwood.anatomy.flow import Flow, Use, flow
+from scionwood.anatomy.nodes import module_path
 
 
 @functools.cache
@@ -40,7 +41,7 @@ def test_every_parameter_is_used_once_in_order(name):
 @pytest.mark.parametrize(
     ("name", "branches", "layers"),
     [
-        ("Llama", 4, 2), ("Gemma2", 4, 2), ("GPT-2", 4, 2), ("GPT-NeoX", 2, 2), ("BERT", 4, 2), ("T5", 10, 2), ("ViT", 4, 2),
+        ("Llama", 4, 2), ("Gemma2", 4, 2), ("GPT-2", 4, 2), ("Cohere", 4, 2), ("BERT", 4, 2), ("T5", 10, 2), ("ViT", 4, 2),
         ("ConvNeXt", 8, 8), ("ResNet", 8, 8), ("Mamba", 2, 2), ("Mixtral", 4, 2),
     ],
 )  # fmt: skip
@@ -137,12 +138,62 @@ def test_weights_that_layers_share_have_one_role():
         assert roles(use("ALBERT", f"{attention}.{part}.weight")) == [(role, 6, 6, 8, 48)]
 
 
-def test_cross_attention_takes_keys_from_outside_the_branch():
-    queries = use("T5", "decoder.block.0.layer.1.EncDecAttention.q.weight")
-    keys = use("T5", "decoder.block.0.layer.1.EncDecAttention.k.weight")
-    assert queries.branch is not None
-    assert keys.branch is None
-    assert roles(keys) == [("key", 6, 6, 10, 60)]
+def test_cross_attention_is_in_one_branch_though_its_keys_read_what_is_outside():
+    attention = "decoder.block.0.layer.1.EncDecAttention"
+    four = [use("T5", f"{attention}.{part}.weight") for part in "qkvo"]
+    assert roles(four[1]) == [("key", 6, 6, 10, 60)]
+    assert {(own.branch.number, own.branch.weights) for own in four} == {(5, 4)}
+    assert [(own.branch.place, own.branch.last) for own in four] == [(0, False)] * 3 + [(1, True)]
+
+
+def test_a_fused_cross_attention_counts_its_weight_once():
+    """PyTorch's own takes the queries from one part of the fused weight, and keys and values from the other."""
+    projection, output = (
+        use("transformer", f"decoder.layers.0.multihead_attn.{n}") for n in ("in_proj_weight", "out_proj.weight")
+    )
+    assert projection.branch.number == output.branch.number
+    assert (projection.branch.weights, output.branch.weights) == (2, 2)  # the parts are counted by the sites
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "inner"),
+    [
+        ("GPT-NeoX", "attention.query_key_value", "mlp.dense_h_to_4h"),  # x + (attention + MLP)
+        ("Falcon (multi-query)", "self_attention.query_key_value", "mlp.dense_h_to_4h"),  # in place
+        ("Cohere", "self_attn.q_proj", "mlp.up_proj"),  # (x + attention) + MLP
+    ],
+)
+def test_each_path_of_a_parallel_block_is_a_branch(name, attention, inner):
+    branches = {}
+    for own in followed(name).uses:
+        if own.branch is not None and own.kind == "linear":
+            branches.setdefault(own.branch.number, []).append(own)
+    assert list(branches) == [0, 1, 2, 3]
+    assert {own.branch.count for inside in branches.values() for own in inside} == {4}
+    for number, inside in branches.items():
+        part = inner if number % 2 else attention
+        assert any(own.tensor.endswith(f"{part}.weight") for own in inside)
+        assert {own.branch.weights for own in inside} == {len(inside)}
+        assert [own.branch.last for own in inside] == [False] * (len(inside) - 1) + [True]
+
+
+class Towers(nn.Module):
+    """Two towers of residual blocks from one stem, whose ends are added: none is the other's branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.left, self.right = nn.Linear(8, 8), Rectified(), Rectified()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.left(x) + self.right(x)
+
+
+def test_towers_of_residual_blocks_are_no_parallel_block():
+    assert [module_path(own.node) for own in flow(from_module(Towers(), torch.zeros(2, 8))).residuals] == [
+        "left",
+        "right",
+    ]
 
 
 def test_activations_whole_taken_apart_and_gated():

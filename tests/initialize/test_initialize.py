@@ -173,15 +173,28 @@ def test_mimetic_products_of_attentions_that_are_written_out(family):
         assert float(product.trace()) == pytest.approx(-0.4 * rank, rel=1e-4)
 
 
-@pytest.mark.parametrize(("family", "weights"), [("Llama", 4), ("GPT-2", 4), ("GPT-NeoX", 6)])
-def test_a_fused_projection_counts_as_the_weights_that_it_fuses(family, weights):
-    sites = [place.site for place in places(family) if place.site.layer == 1 and place.site.is_weight]
-    attention = [site for site in sites if site.attention is not None]
-    assert {site.attention.role for site in attention} == {"query", "key", "value", "output"}
-    assert {site.branch.weights for site in attention} == {weights}  # GPT-NeoX has its two inner weights beside
-    query = next(site for site in attention if site.attention.role == "query")
-    factor = query.branch.count ** (-1 / (2 * weights - 2))
-    assert standard_deviation(query) == pytest.approx((2 / (query.fan_in + query.fan_out)) ** 0.5 * factor)
+@pytest.mark.parametrize(
+    ("family", "count"),
+    [
+        ("Llama", 4), ("GPT-2", 4), ("BLOOM", 4),
+        ("GPT-NeoX", 4), ("Falcon (new decoder)", 4), ("GPT-J", 4), ("Cohere", 4),  # parallel: two branches a layer
+        ("T5", 10), ("Whisper", 10), ("transformer", 7),  # 2 for a layer of the encoder, 3 for one of the decoder
+    ],
+)  # fmt: skip
+def test_every_attention_counts_four_weights_fused_or_not(family, count):
+    sites = [place.site for place in places(family) if place.site.is_weight and place.site.attention is not None]
+    attentions = {}
+    for site in sites:
+        attentions.setdefault(site.attention.block, {})[site.attention.role] = site
+    assert attentions
+    for four in attentions.values():
+        assert set(four) == {"query", "key", "value", "output"}
+        assert {(site.branch.weights, site.branch.count) for site in four.values()} == {(4, count)}
+        assert len({site.branch.number for site in four.values()}) == 1
+        for site in (four["query"], four["key"], four["value"]):
+            own = (2 / (site.fan_in + site.fan_out)) ** 0.5
+            assert standard_deviation(site) == pytest.approx(own * count ** (-1 / 6))
+        assert standard_deviation(four["output"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
@@ -30,6 +30,10 @@ class Ancestry:
         self.lookups: list[fx.Node] = []
         self.products: list[fx.Node] = []
         self.values = 0
+        self.pieces: dict[
+            fx.Node, fx.Node
+        ] = {}  # contractions with a part of a weight → the first with one of its parts
+        self._starts: dict[fx.Node, fx.Node] = {}  # residual sums → what both sides are computed from
         self._memory: dict[fx.Node, fx.Node] = {}  # the first value that lay where a value lies
         self._views: dict[fx.Node, list[fx.Node]] = {}  # all that lie there
         self._writer: dict[fx.Node, fx.Node] = {}  # what wrote there last
@@ -83,8 +87,12 @@ class Ancestry:
             return None
         for stream, branch in ((left, right), (right, left)):
             start, end = self._uncast(node, stream), self._read[node][branch]
-            if self._carried[end] >> self.number[start] & 1 and self.weights_between(start, end):
-                return Residual(node, stream, branch, start, None, projected=False)
+            # A parallel block may be added path by path: the second is computed from what the stream was before the first.
+            starts = (start, self._starts[start]) if start in self._starts else (start,)
+            for early in starts:
+                if self._is_branch(early, end) and (early is start or not self._has_sum(early, end)):
+                    self._starts[node] = early
+                    return Residual(node, stream, branch, early, None, projected=False)
         shared = self._shared(*(self._read[node][side] for side in (left, right)))
         if shared is None or shape_of(self._memory[shared]) == shape_of(node):
             return None
@@ -94,6 +102,14 @@ class Ancestry:
         if fewer > 1 or more <= fewer:
             return None
         return Residual(node, stream, branch, shared, None, projected=True)
+
+    def _is_branch(self, start: fx.Node, end: fx.Node) -> bool:
+        return bool(self._carried[end] >> self.number[start] & 1 and self.weights_between(start, end))
+
+    def _has_sum(self, start: fx.Node, end: fx.Node) -> bool:
+        """Whether a stream runs on between two values: what ends there is a tower of its own."""
+        between = (own for own in self._starts if own is not start)
+        return any(self.is_before(start, own) and self.is_before(own, end) for own in between)
 
     def _uncast(self, node: fx.Node, arg: fx.Node) -> fx.Node:
         """What a node reads in an argument, without casts and dropout."""
@@ -122,22 +138,47 @@ class Ancestry:
         if all(any(self.is_before(lookup, side) for lookup in self.lookups) for side in (left, right)):
             self.products.append(node)
 
-    def branches(self, residuals: Sequence[Residual]) -> dict[fx.Node, Branch]:
-        """For every contraction with a weight, its place in the innermost branch around it."""
+    def branches(
+        self, residuals: Sequence[Residual], attended: Mapping[fx.Node, Collection[fx.Node]]
+    ) -> dict[fx.Node, Branch]:
+        """For every contraction with a weight, its place in the innermost branch around it.
+
+        Args:
+            residuals: the residual sums.
+            attended: an attention → the contractions of its keys and values, which are in its branch wherever they read from.
+        """
+        paths = [(own.start, end) for own in residuals for end in self._paths(own.start, own.node, own.branch)]
+        insides = [set(self.weights_between(start, end)) for start, end in paths]
+        own = set().union(*insides)
         found: dict[fx.Node, tuple[int, Branch]] = {}
-        for number, residual in enumerate(residuals):
-            end = self._read[residual.node][residual.branch]
-            inside = sorted(self.weights_between(residual.start, end), key=self.number.__getitem__)
+        for number, ((start, end), between) in enumerate(zip(paths, insides, strict=True)):
+            across = [
+                set(nodes) - own
+                for attention, nodes in attended.items()
+                if self.is_before(start, attention) and self.is_before(attention, end)
+            ]
+            inside = sorted(between.union(*across), key=self.number.__getitem__)
+            count = len({self.pieces.get(node, node) for node in inside})
             place: dict[fx.Node, int] = {}
             for node in inside:
                 place[node] = max((place[other] + 1 for other in place if self.is_before(other, node)), default=0)
             length = max(place.values(), default=-1) + 1
             for node in inside:
                 last = not any(other is not node and self.is_before(node, other) for other in inside)
-                own = Branch(number, len(residuals), place[node], length, len(inside), last=last)
+                branch = Branch(number, len(paths), place[node], length, count, last=last)
                 if node not in found or found[node][0] > len(inside):
-                    found[node] = (len(inside), own)
-        return {node: own for node, (_, own) in found.items()}
+                    found[node] = (len(inside), branch)
+        return {node: branch for node, (_, branch) in found.items()}
+
+    def _paths(self, start: fx.Node, node: fx.Node, arg: fx.Node) -> list[fx.Node]:
+        """The ends of the paths that are added up beside one stream: of a parallel block each is a branch."""
+        end = self._uncast(node, arg)
+        sides = [side for side in end.args[:2] if isinstance(side, fx.Node)] if operation(end) == "add" else []
+        insides = [set(self.weights_between(start, self._read[end][side])) for side in sides]
+        if len(insides) < 2 or not all(insides) or insides[0] & insides[1]:
+            return [end]
+        ends = (found for side in sides for found in self._paths(start, end, side))
+        return sorted(ends, key=self.number.__getitem__)
 
 
 def _is_floating(node: fx.Node) -> bool:

@@ -25,6 +25,8 @@ class Attentions:
     def __init__(self) -> None:
         self._found: dict[str, list[Projection]] = {}
         self._values: dict[fx.Node, Projection] = {}
+        self.sources: dict[fx.Node, set[int]] = {}
+        """An attention → the numbers of the weights of its keys and values."""
 
     def add(self, node: fx.Node, labels: Sequence[Tensor], widths: Sequence[int], owners: Mapping[int, str]) -> None:
         """Note an attention, unless one of its sides is made of several weights, or keys and values differ in heads.
@@ -45,6 +47,7 @@ class Attentions:
         heads, kv_heads, v_heads = (len(rows) // width for width, (_, rows) in zip(widths, sides, strict=True))
         if not kv_heads or kv_heads != v_heads:
             return
+        self.sources[node] = {int(own.flatten()[0] >> 32) for own in labels[1:]}
         for role, width, (tensor, rows) in zip(_ROLES, widths, sides, strict=True):
             self._note(tensor, Projection(role, heads, kv_heads, width, node.name, rows))
         self._values[node] = Projection("value", heads, kv_heads, widths[2], node.name, sides[2][1])

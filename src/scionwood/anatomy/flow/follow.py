@@ -53,6 +53,8 @@ class Follower:
         self.attentions = Attentions()
         self.weight_of: dict[fx.Node, str] = {}
         self.feeds: dict[fx.Node, str] = {}
+        # A weight → the first contraction with it, and its rows in there.
+        self.rows: dict[str, tuple[fx.Node, Tensor]] = {}
         self.ancestry = Ancestry(self.graph)
         specs = self.model.program.graph_signature.input_specs
         self.constants = {getattr(spec.arg, "name", ""): spec.target or "" for spec in specs}
@@ -363,6 +365,9 @@ class Follower:
             return None
         place = facts.get("writes", -1) % len(shape)
         row = torch.arange(shape[place]) if operation(node) != "linear" else rows_taken(weight)
+        first, other = self.rows.setdefault(self.weight_of[node], (node, row))
+        if not torch.equal(row, other):
+            self.ancestry.pieces[node] = first
         row = row + (self.ancestry.number[node] << 32)
         return row.view([-1 if dim == place else 1 for dim in range(len(shape))]).expand(shape)
 
@@ -480,7 +485,12 @@ class Follower:
     # Putting it together.
 
     def _uses(self) -> Iterator[Use]:
-        branches, final, layers = self.ancestry.branches(self.residuals), self.ancestry.final(), self._layers()
+        final, layers = self.ancestry.final(), self._layers()
+        attended = {
+            node: [self.ancestry.nodes[number] for number in numbers]
+            for node, numbers in self.attentions.sources.items()
+        }
+        branches = self.ancestry.branches(self.residuals, attended)
         projections = self.attentions.projections()
         ordered = sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]])
         for order, (name, (kind, node, facts)) in enumerate(ordered):
