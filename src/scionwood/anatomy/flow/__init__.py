@@ -5,7 +5,8 @@ names of classes: which activation function a weight reads, which residual branc
 which projection of which attention it is, and how it is stored.
 
 A sum is residual where one side, the **stream**, is what the other side, the **branch**, was computed from, with a
-weight in between; or where both were computed from one value of another shape, so that the stream is projected.
+weight in between; or where both were computed from one value of another shape, so that the stream is projected. Of a
+parallel block, x + f(x) + g(x), each path is a branch, however the sum is written.
 """
 
 from __future__ import annotations

@@ -37,12 +37,15 @@ class Projection:
 class Branch:
     """Where a weight stands in the innermost residual branch around it.
 
+    Of a parallel block each path is a branch. The keys and values of an attention lie in its branch, though those of a
+    cross attention read what is outside.
+
     Attributes:
         number: which branch of the model, from 0.
         count: how many the model has.
         place: how many weights come before it on the longest path of the branch.
         length: how many weights the longest path has.
-        weights: how many weights the branch has in all.
+        weights: how many weights the branch has in all; one that is used part by part counts once.
         last: its result is added to the stream with no weight in between.
     """
 
@@ -65,7 +68,8 @@ class Use:
         node: where it is used.
         order: its place among all uses.
         module: the path of the module that uses it.
-        block: the layer it lies in, by its path: the innermost repeated block that residual sums stand in, where there are any.
+        block: the layer it lies in, by its path: the innermost repeated block that residual sums stand in, where there are any;
+            blocks of several kinds in one list, where the residual stream runs through them.
         layer: that block's number among its likes, from 1, over all stages; None outside of layers.
         layers: how many its likes are.
         transposed: a linear map stored as (in, out), or a transposed convolution.
@@ -114,7 +118,8 @@ class Residual:
         node: the sum.
         stream: the side that is passed on.
         branch: the side that is computed from it.
-        start: what both sides are computed from: the stream itself, but for casts, unless it is projected.
+        start: what both sides are computed from: the stream itself, but for casts, unless it is projected, or is what
+            an earlier path of a parallel block was added to.
         block: the innermost repeated block around the sum.
         projected: the stream has a weight of its own, as where the number of channels changes.
     """
