@@ -189,6 +189,22 @@ class Towers(nn.Module):
         return self.left(x) + self.right(x)
 
 
+class Meeting(nn.Module):
+    """Two ways from a part of what the stem gives: neither is a stream, as both have weights and one shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.left, self.first, self.second = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)[:, 0]
+        return self.left(x) + self.second(torch.relu(self.first(x)))
+
+
+def test_ways_from_a_part_of_a_tensor_that_meet_are_not_residual():
+    assert not flow(from_module(Meeting(), torch.zeros(2, 3, 8))).residuals
+
+
 def test_towers_of_residual_blocks_are_no_parallel_block():
     assert [module_path(own.node) for own in flow(from_module(Towers(), torch.zeros(2, 8))).residuals] == [
         "left",

@@ -94,7 +94,10 @@ class Ancestry:
                     self._starts[node] = early
                     return Residual(node, stream, branch, early, None, projected=False)
         shared = self._shared(*(self._read[node][side] for side in (left, right)))
-        if shared is None or shape_of(self._memory[shared]) == shape_of(node):
+        if shared is None:
+            return None
+        wholes = [self._memory[part] for part in written_by(shared)]  # what is written into a part is in the whole
+        if shape_of(node) in map(shape_of, [shared, *wholes]):
             return None
         ways = [(len(self.weights_between(shared, self._read[node][side])), side) for side in (left, right)]
         (fewer, stream), (more, branch) = sorted(ways, key=operator.itemgetter(0))
