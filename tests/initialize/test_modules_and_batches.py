@@ -16,8 +16,9 @@ import scionwood
 from scionwood.errors import MethodError, SourceError
 from scionwood.methods import registry
 from scionwood.methods.record import Record
-from scionwood.verbs.initialize import initialize
+from scionwood.verbs.initialize import explain, initialize
 from scionwood.verbs.initialize.calibrate import Outcome, said
+from scionwood.verbs.initialize.initialize import drawing_of
 from scionwood.verbs.initialize.inputs import read_inputs
 
 verb = import_module("scionwood.verbs.initialize.initialize")
@@ -177,7 +178,7 @@ def test_lsuv_measures_the_operation_that_reads_a_weight_wherever_the_weight_lie
     assert torch.equal(net.powers, powers)
     details = {entry.name: entry.detail for entry in ledger}
     assert details["fused"].startswith("2 of 2 maps divided by")
-    assert details["powers"] == "not rescaled: no operation reads it as it is"
+    assert details["powers"] == "lsuv does not set a tensor of which a function is contracted"
     assert details["last"].startswith("divided by")
 
 
@@ -348,3 +349,151 @@ def test_squared_relu_keeps_its_size_and_what_is_not_known_is_refused():
     with pytest.raises(MethodError, match=r"down\.weight reads 'unknown \(maximum\)'.*(?s:.*)activation=gelu"):
         initialize(net, method="vi3nr", inputs=torch.zeros(1, 256))
     initialize(net, method="vi3nr", inputs=torch.zeros(1, 256), options={"activation": "mul(x, exp(neg(x)))"})
+
+
+class Contracted(nn.Module):
+    """A tensor, and what of it is contracted with an activation."""
+
+    def __init__(self, function, *shape):
+        super().__init__()
+        self.weight, self.function = nn.Parameter(torch.ones(shape)), function
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.function(self.weight))
+
+
+VIEWS_AND_MULTIPLES = {
+    "times": (lambda w: w * 0.05, (4, 128)),
+    "over": (lambda w: -w / 20, (4, 128)),
+    "tensor": (lambda w: torch.tensor(0.05) * w, (4, 128)),
+    "view": (lambda w: w.view(4, 128), (4, 8, 16)),
+    "flatten": (lambda w: w.flatten(1), (4, 8, 16)),
+    "half and turned": (lambda w: (0.5 * w).reshape(128, 4).t(), (32, 4, 4)),
+    "turned": (lambda w: w.t(), (128, 4)),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS_AND_MULTIPLES)
+def test_a_view_or_a_multiple_of_a_weight_is_that_weight(name):
+    function, shape = VIEWS_AND_MULTIPLES[name]
+    net = Contracted(function, *shape)
+    (entry,) = initialize(net, method="zero", inputs=torch.zeros(1, 128))
+    assert entry.action == "initialized"
+    assert torch.equal(function(net.weight), torch.eye(4, 128))
+    assert ("divided by the" in entry.detail) == (float(function(torch.ones(shape))[0, 0]) != 1)
+    (line,) = explain(drawing_of(scionwood.anatomy.from_module(net, torch.zeros(1, 128)), "zero"))
+    assert (line.shape, line.fan_in) == ((4, 128), 128)
+
+
+OTHER_FUNCTIONS = {
+    "exp": torch.exp,
+    "sign": torch.sign,
+    "tril": torch.tril,
+    "softmax": lambda w: w.softmax(1),
+    "normalize": nn.functional.normalize,
+    "shift": lambda w: 1 + w,
+    "reciprocal": lambda w: 1 / w,
+    "square": lambda w: w * w,
+    "mixed": lambda w: w.t().reshape(4, 128),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FUNCTIONS)
+def test_another_function_of_a_weight_is_left_and_said(name):
+    net = Contracted(OTHER_FUNCTIONS[name], 4, 128)
+    (entry,) = initialize(net, method="zero", inputs=torch.zeros(1, 128))
+    assert entry.action == "left"
+    assert entry.detail == "zero does not set a tensor of which a function is contracted"
+    assert torch.equal(net.weight, torch.ones(4, 128))
+
+
+def test_a_kernel_that_is_laid_flat_sums_over_its_taps():
+    flat = Contracted(lambda w: w.view(8, -1), 8, 6, 3)
+    (line,) = explain(drawing_of(scionwood.anatomy.from_module(flat, torch.zeros(1, 18)), "zero"))
+    assert line.fan_in == 18
+
+
+def test_layers_of_an_equalised_learning_rate_keep_the_size_of_a_signal():
+    class Equalised(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight * 0.1, self.bias)
+
+    net = nn.Sequential(*(part for _ in range(5) for part in (Equalised(256, 256), nn.ReLU())), Equalised(256, 256))
+    initialize(net, method="activation_gain", inputs=torch.zeros(1, 256))
+    output = net(torch.randn(64, 256, generator=torch.Generator().manual_seed(0))).detach()
+    assert 0.6 < float(output.std()) < 1.6
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer or cell, and a head."""
+
+    def __init__(self, layer, width):
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(width, 2)
+
+    def forward(self, x):
+        if isinstance(self.layer, nn.RNNBase):
+            return self.head(self.layer(x)[0])
+        state = None
+        for step in range(x.shape[1]):
+            state = self.layer(x[:, step], state)
+        return self.head(state[0] if isinstance(state, tuple) else state)
+
+
+class Written(nn.Module):
+    """A cell that is written out, and begins with zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.from_input, self.from_state = nn.Linear(4, 6), nn.Linear(6, 6)
+
+    def forward(self, x, state):
+        state = x.new_zeros(len(x), 6) if state is None else state
+        return torch.tanh(self.from_input(x) + self.from_state(state))
+
+
+SEQUENCE = torch.randn(2, 5, 4)
+LAYERS = {
+    "rnn": (nn.RNN(4, 6, nonlinearity="relu"), 6, "relu", 1),
+    "lstm": (nn.LSTM(4, 6, num_layers=2, bidirectional=True), 12, "tanh", 4),
+    "lstm, projected": (nn.LSTM(4, 6, proj_size=3), 3, "tanh", 1),
+    "gru": (nn.GRU(4, 6, bias=False), 6, "tanh", 3),
+    "rnn cell": (nn.RNNCell(4, 6), 6, "tanh", 1),
+    "lstm cell": (nn.LSTMCell(4, 6), 6, "tanh", 4),
+    "gru cell": (nn.GRUCell(4, 6), 6, "tanh", 3),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_recurrent_layers_are_linear_maps_of_inputs_and_states(name):
+    layer, width, reads, gates = LAYERS[name]
+    net = Recurrent(layer, width)
+    sites = [place.site for place in drawing_of(scionwood.anatomy.from_module(net, SEQUENCE), "low_rank").places]
+    found = {}
+    for site in sites:
+        found.setdefault(site.name.partition("[")[0].rpartition(".")[2], []).append(site)
+    for tensor, own in found.items():
+        bias = tensor.startswith("bias")
+        assert {site.kind for site in own} == {"bias" if bias else "linear"}
+        first = "ih" in tensor and "l1" not in tensor
+        assert {site.reads for site in own} == (
+            {"input"} if first or tensor in ("bias_hh", "bias_hh_l0", "bias_hh_l0_reverse") else {reads}
+        )
+        if tensor.startswith(("weight_ih", "weight_hh")):
+            assert len(own) == gates  # what is projected afterwards is seen as one map
+    assert [site.name for site in sites if site.head] == ["head.weight", "head.bias"]
+    ledger = initialize(net, method="low_rank", inputs=SEQUENCE)
+    assert all((entry.action == "initialized") == ("weight" in entry.name) for entry in ledger)
+
+
+def test_a_cell_that_is_written_out_reads_its_own_results():
+    model = scionwood.anatomy.from_module(Recurrent(Written(), 6), SEQUENCE)
+    reads = {place.tensor: place.site.reads for place in drawing_of(model, "zero").places}
+    assert reads["layer.from_input.weight"] == "input"
+    assert reads["layer.from_state.weight"] == reads["layer.from_state.bias"] == reads["head.weight"] == "tanh"
+
+
+def test_lsuv_leaves_the_size_of_what_a_recurrent_layer_reads():
+    ledger = initialize(Recurrent(nn.GRUCell(4, 6), 6), method="lsuv", inputs=SEQUENCE)
+    details = {entry.name: entry.detail for entry in ledger}
+    assert details["layer.weight_hh"] == "a linear map: orthogonal, not rescaled: no operation reads it as it is"

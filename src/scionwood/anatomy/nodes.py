@@ -6,7 +6,18 @@ from typing import Any
 
 from torch import Tensor, fx
 
-__all__ = ["ACTIVATIONS", "CASTS", "NORMS", "VIEWS", "arguments_of", "module_path", "operation", "shape_of", "uncast"]
+__all__ = [
+    "ACTIVATIONS",
+    "CASTS",
+    "NORMS",
+    "RECURRENT",
+    "VIEWS",
+    "arguments_of",
+    "module_path",
+    "operation",
+    "shape_of",
+    "uncast",
+]
 
 ACTIVATIONS = frozenset(
     {
@@ -27,6 +38,11 @@ VIEWS = frozenset(
 CASTS = frozenset({"to", "_to_copy", "type_as", "float", "dropout", "feature_dropout", "alias", "detach", "clone", "contiguous"})  # fmt: skip
 
 NORMS = frozenset({"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "native_layer_norm", "native_batch_norm", "native_group_norm", "_fused_rms_norm"})  # fmt: skip
+
+RECURRENT = frozenset(
+    {"lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"}
+)
+"""Layers that read their own results: one operation for all their weights, and for all steps."""
 
 
 def operation(node: fx.Node) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export.graph_signature import InputKind
+from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.depth import block_lists, indices_in, template
@@ -19,12 +20,14 @@ from scionwood.anatomy.flow.ancestry import Ancestry
 from scionwood.anatomy.flow.attentions import Attentions
 from scionwood.anatomy.flow.functions import UNKNOWN, Function, composed, is_elementwise
 from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
+from scionwood.anatomy.flow.recurrent import cells, gives
 from scionwood.anatomy.flow.state import State, after_weight, same_source
 from scionwood.anatomy.flow.views import moved, permuted, rows_taken
 from scionwood.anatomy.nodes import (
     ACTIVATIONS,
     CASTS,
     NORMS,
+    RECURRENT,
     VIEWS,
     arguments_of,
     module_path,
@@ -55,6 +58,7 @@ class Follower:
         self.feeds: dict[fx.Node, str] = {}
         # A weight → the first contraction with it, and its rows in there.
         self.rows: dict[str, tuple[fx.Node, Tensor]] = {}
+        self.idle: set[str] = set()
         self.ancestry = Ancestry(self.graph)
         specs = self.model.program.graph_signature.input_specs
         self.constants = {getattr(spec.arg, "name", ""): spec.target or "" for spec in specs}
@@ -136,9 +140,8 @@ class Follower:
             return self._move(node)
         live = [(arg, self.states[arg]) for arg in node.all_input_nodes if not self.states[arg].constant]
         parameters = [state.parameter for _, state in live if state.parameter]
-        if len(parameters) == len(live) and len(set(parameters)) == 1:  # a simple function of one: exp(A), 1 + w
-            order = live[0][1].order if name in ("add", "sub", "rsub", "mul", "div", "neg", *CASTS) else None
-            return State(parameter=parameters[0], order=order)
+        if len(parameters) == len(live) and len(set(parameters)) == 1:
+            return self._derived(node, live[0][1])
         if name in ("add", "sub", "rsub"):
             return self._add(node)
         if name in ("mul", "div"):
@@ -158,6 +161,21 @@ class Follower:
         if name in _STATISTICS or (name == "pow" and node.args[1] in (-0.5, 0.5)):
             return dataclasses.replace(merged, statistic=True)
         return merged
+
+    def _derived(self, node: fx.Node, state: State) -> State:
+        """A simple function of one parameter: exp(A), 1 + w; a multiple of it is still it, and so is what zeros were laid around."""
+        name = operation(node)
+        if name in ("pad", "constant_pad_nd"):
+            return dataclasses.replace(state, order=None)
+        if name == "neg":
+            return dataclasses.replace(state, factor=-state.factor)
+        if name in ("mul", "div") and len(node.args) == 2:
+            left, right = (self._given(arg) if isinstance(arg, fx.Node) else arg for arg in node.args)
+            number = right if left is None or name == "div" else left
+            if isinstance(number, (int, float)) and number:
+                factor = state.factor * number if name == "mul" else state.factor / number
+                return dataclasses.replace(state, factor=factor)
+        return State(parameter=state.parameter, computed=True)
 
     def _computed(self, node: fx.Node, merged: State) -> State:
         """What reads an operation on every number by itself, if its result is a function of one value."""
@@ -216,13 +234,22 @@ class Follower:
     def _move(self, node: fx.Node) -> State:
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
-            return dataclasses.replace(state, order=permuted(node, state.order))
+            return self._view(node, state)
         merged = self._merge(node, [state])
         function = state.function
         # Two parts of one value are two values.
         if function is not None and operation(node) not in CASTS:
             function = dataclasses.replace(function, source=node)
         return dataclasses.replace(merged, labels=moved(node, state.labels), function=function)
+
+    def _view(self, node: fx.Node, state: State) -> State:
+        """What a view makes of a parameter: dimensions that are joined or cut are others."""
+        given, shape = shape_of(node.all_input_nodes[0]), shape_of(node)
+        if given is None or shape is None or operation(node) not in _RESHAPES or _wide(given) == _wide(shape):
+            return dataclasses.replace(state, order=permuted(node, state.order))
+        if state.order != tuple(range(len(given))):
+            return State(parameter=state.parameter, computed=True)  # rows and columns are mixed
+        return dataclasses.replace(state, order=tuple(range(len(shape))), viewed=shape)
 
     def _cat(self, node: fx.Node) -> State:
         """Parts laid end to end: a token or a table of the model's own may be one of them."""
@@ -316,6 +343,9 @@ class Follower:
             return dataclasses.replace(plain[0], reads="identity", function=None, summed=False)
         if operation(node) == "div":  # by a sum of weights, or one norm by another
             return dataclasses.replace(merged, reads=states[0].reads, statistic=False)
+        mixed = [state.reads for state in states if state.reads != "softmax"]
+        if len(mixed) == 1:  # the shares of a mean
+            return dataclasses.replace(merged, reads=mixed[0])
         activated = [state.reads for state in states if state.reads not in _PLAIN]
         merged.reads = _product(activated, one=same_source(*states)) or merged.reads
         return merged
@@ -347,17 +377,36 @@ class Follower:
         assert name is not None
         if source.parameter:  # what begins as a table of the model's own: queries that are learned
             self._use(source.parameter, "table", node)
-        told = {"reads": source.reads, "reads_sum": source.summed}
-        self._use(name, kind, node, **told, **facts)
+        self._use_weight(node, self.states[weight], kind, self._told(name, given), facts)
         self.weight_of[node] = name
         if source.reads not in _PLAIN:
             self.feeds.update(dict.fromkeys(source.weights - self.feeds.keys(), source.reads))
         self.ancestry.weights.append(node)
-        if isinstance(bias, fx.Node) and self.states[bias].parameter:
-            self._use(self.states[bias].parameter, "bias", node, **told)
+        if isinstance(bias, fx.Node) and (beside := self.states[bias].parameter):
+            self._use_weight(node, self.states[bias], "bias", self._told(beside, given), {})
         if source.attended is not None and source.labels is not None:
             self.attentions.read(source.attended, name, source.labels)
         return State(weights=frozenset({node}), labels=self._labelled(node, weight, facts))
+
+    def _told(self, name: str, given: fx.Node) -> dict[str, Any]:
+        """What a weight reads; that of a recurrence reads a constant first, and then its own results."""
+        source = self.states[given]
+        told = {"reads": source.reads, "reads_sum": source.summed}
+        start = _start(given)
+        if source.constant or (start.op == "call_function" and operation(start) in _FILLED):
+            self.idle.add(name)
+        elif name in self.idle:
+            self.idle.remove(name)
+            self.first[name][2].update(told)
+        return told
+
+    def _use_weight(
+        self, node: fx.Node, state: State, kind: Kind, told: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> None:
+        if state.computed:
+            self._use(state.parameter, "other", node, **told, computed=True)
+        else:
+            self._use(state.parameter, kind, node, **told, **facts, viewed=state.viewed, factor=state.factor)
 
     def _labelled(self, node: fx.Node, weight: fx.Node, facts: Mapping[str, Any]) -> Tensor | None:
         shape = shape_of(node)
@@ -447,6 +496,23 @@ class Follower:
             node, weight, given, "convolution", arguments.get("bias"), transposed=transposed, groups=groups, writes=1
         )
 
+    def _recur(self, node: fx.Node) -> State:
+        """A recurrent layer: cells read what is given or what cells below give, and their own results."""
+        arguments = arguments_of(node)
+        given = self.states[arguments["input" if "input" in arguments else "data"]]
+        told, own = {"reads": given.reads, "reads_sum": given.summed}, {"reads": gives(node)}
+        for cell in cells(node):
+            self._use_weight(node, self.states[cell.from_input], "linear", own if cell.layer else told, {})
+            for weight in (cell.from_state, cell.projection):
+                if weight is not None:
+                    self._use_weight(node, self.states[weight], "linear", own, {})
+            for bias in cell.biases:
+                self._use_weight(node, self.states[bias], "bias", own if cell.layer else told, {})
+        for state in pytree.tree_leaves(arguments["hx"]):
+            self._use(self.states[state].parameter, "table", node)
+        self.ancestry.weights.append(node)
+        return State(weights=frozenset({node}), reads=gives(node))
+
     # Attentions.
 
     def _attention(self, node: fx.Node) -> State:
@@ -507,7 +573,7 @@ class Follower:
                 layers=count,
                 **{key: value for key, value in facts.items() if key != "writes"},
                 feeds=self.feeds.get(node, ""),
-                head=node in final and node not in branches,
+                head=node in final and node not in branches and operation(node) not in RECURRENT,
                 branch=branches.get(node),
                 projections=tuple(projections.get(name, ())) if kind == "linear" else (),
             )
@@ -574,6 +640,7 @@ _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     ),
     "scaled_dot_product_attention": Follower._attention,
     "baddbmm": Follower._baddbmm,
+    **dict.fromkeys(RECURRENT, Follower._recur),
 }
 
 _PLAIN = frozenset({"identity", "input", "softmax"})
@@ -583,6 +650,8 @@ _LINEAR = frozenset({"add", "sub", "rsub", "mul", "div", "where", "masked_fill",
 """Operations on several values that are linear in each."""
 
 _STATISTICS = frozenset({"rsqrt", "sqrt", "reciprocal", "std", "linalg_vector_norm", "norm"})
+
+_RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "flatten", "unflatten"})
 
 _FILLED: dict[str, Callable[[fx.Node], Any]] = {
     **dict.fromkeys(("zeros", "new_zeros", "zeros_like"), lambda _: 0.0),
@@ -620,6 +689,17 @@ def _product(activated: Sequence[str], *, one: bool) -> str | None:
         return unknown or " * ".join(activated) or None
     name = activated[0]
     return _TAKEN_APART.get(name, name) if one else f"gated {name}"
+
+
+def _start(node: fx.Node) -> fx.Node:
+    """The value that a value is a view or a part of."""
+    while node.op == "call_function" and operation(node) in VIEWS | CASTS and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _wide(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 def _is_float(node: fx.Node) -> bool:

@@ -87,6 +87,9 @@ class Use:
         branch: where it stands in a residual branch.
         projections: what it is in an attention; several for a fused projection.
         padding: of an embedding, the row that stands for no text, which never gets a gradient.
+        viewed: the shape that it is contracted with, where its dimensions are joined or cut before.
+        factor: what it is multiplied by before it is contracted, a constant.
+        computed: what is contracted is another function of it.
     """
 
     tensor: str
@@ -108,6 +111,9 @@ class Use:
     branch: Branch | None = None
     projections: tuple[Projection, ...] = ()
     padding: int | None = None
+    viewed: tuple[int, ...] | None = None
+    factor: float = 1.0
+    computed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,9 @@ class State:
     Attributes:
         parameter: the stored tensor that it is a view, a cast or a simple function of.
         order: for a view that only permutes a parameter's dimensions, which stands where.
+        viewed: the dimensions that are permuted, where they are not those it is stored with.
+        factor: what the parameter is multiplied by.
+        computed: it is more than a view of the parameter, or a multiple of one.
         constant: it depends neither on the input nor on weights.
         reads: the activation function that it is the result of.
         function: the function that it is of one value, number by number.
@@ -36,6 +39,9 @@ class State:
 
     parameter: str | None = None
     order: tuple[int, ...] | None = None
+    viewed: tuple[int, ...] | None = None
+    factor: float = 1.0
+    computed: bool = False
     constant: bool = False
     reads: str = "identity"
     function: Function | None = None

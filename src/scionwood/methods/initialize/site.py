@@ -75,6 +75,7 @@ class Site:
         groups: of a convolution.
         axes: the named axes of each dimension, outermost first.
         padding: of an embedding, the row that stands for no text; it never gets a gradient.
+        computed: what is contracted with an activation is a function of it.
 
     >>> Site("fc.weight", "linear", (8, 4)).fan_in
     4
@@ -96,6 +97,7 @@ class Site:
     norm: bool = False
     reads_sum: bool = False
     padding: int | None = None
+    computed: bool = False
 
     @property
     def is_weight(self) -> bool:

@@ -16,7 +16,7 @@ from torch.utils import _pytree
 
 from scionwood.anatomy import Model
 from scionwood.anatomy.flow import flow
-from scionwood.anatomy.nodes import CASTS, VIEWS, arguments_of, operation
+from scionwood.anatomy.nodes import CASTS, RECURRENT, VIEWS, arguments_of, operation
 from scionwood.errors import MethodError
 
 __all__ = ["Outcome", "calibrate", "said", "unfit"]
@@ -158,7 +158,7 @@ class _Calibration(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         output = super().run_node(n)
-        if n.op == "call_function" and isinstance(output, Tensor):
+        if n.op == "call_function" and isinstance(output, Tensor) and operation(n) not in RECURRENT:
             for argument in n.all_input_nodes:
                 name = self.owners.get(_root(argument).name)
                 if name is not None and operation(n) == operation(self.uses[name].node):

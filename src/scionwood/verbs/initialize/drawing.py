@@ -172,7 +172,7 @@ class Drawing:
                 # Where a pass over a batch follows, what came of it is said instead.
                 note = "" if "outputs" in self.record.statistics else self.note(site)
                 parts = f" ({len(done)} of {len(here)} parts)" if len(done) < len(here) else ""
-                said = f"{told(site)}: {joined(self.kind(site), note)}{parts}"
+                said = f"{told(site)}: {joined(self.kind(site), note)}{parts}{divided(done[0])}"
                 yield Entry(name, "initialized", None, said, sizes[name])
             else:
                 yield Entry(name, "left", None, self._why(here, chosen), sizes[name])
@@ -230,6 +230,8 @@ _NOUNS = {
 
 def told(site: Site) -> str:
     """What a site is, in a few words."""
+    if site.computed:
+        return "a tensor of which a function is contracted"
     words = [_NOUNS[site.kind]]
     if site.is_weight and site.attention is not None:
         words = [{"query": "queries", "key": "keys", "value": "values", "output": "the output"}[site.attention.role]]
@@ -239,6 +241,11 @@ def told(site: Site) -> str:
     if site.is_weight and site.branch is not None and site.branch.last:
         words.append("that ends a branch")
     return " ".join(words)
+
+
+def divided(place: Place) -> str:
+    """What is to be said of numbers that are divided by what the model multiplies them by."""
+    return f", divided by the {place.factor:.4g} it is multiplied by" if place.factor != 1 else ""
 
 
 LARGEST_DESCRIBED = 2**24

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from scionwood.methods.initialize.site import Site
-from scionwood.verbs.initialize.drawing import Drawing, joined, template, told
+from scionwood.verbs.initialize.drawing import Drawing, divided, joined, template, told
 
 __all__ = ["Line", "explain"]
 
@@ -50,7 +50,8 @@ def explain(drawing: Drawing) -> list[Line]:
     lines: dict[tuple[object, ...], Line] = {}
     for place in drawing.places:
         site = place.site
-        gets = joined(drawing.kind(site), drawing.note(site)) or "left" if place in chosen else "left"
+        made = joined(drawing.kind(site), drawing.note(site)) if place in chosen else ""
+        gets = f"{made}{divided(place)}" if made else "left"
         line = Line(
             tensor=template(site),
             is_a=told(site),

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class Place:
         transposed: stored as (in, out).
         expert: which of several stacked maps; None where there is one.
         rows: which of the outputs it has; None for all of them.
+        viewed: the shape in which it is contracted, where that is another than it is stored in.
+        factor: what it is multiplied by before it is contracted.
     """
 
     site: Site
@@ -34,20 +37,28 @@ class Place:
     transposed: bool = False
     expert: int | None = None
     rows: Tensor | None = None
+    viewed: tuple[int, ...] | None = None
+    factor: float = 1.0
 
     def read(self, stored: Tensor) -> Tensor:
         """The site's values, (out, in, *taps), out of the stored tensor."""
+        stored = self._seen(stored) * self.factor if self.factor != 1 else self._seen(stored)
         seen = self._canonical(stored if self.expert is None else stored[self.expert])
         return seen if self.rows is None else seen[self.rows]
 
     def write(self, stored: Tensor, values: Tensor) -> None:
         """Put values into the stored tensor, in its layout and its dtype."""
+        stored = self._seen(stored)
+        values = values / self.factor if self.factor != 1 else values
         part = stored if self.expert is None else stored[self.expert]
         if self.rows is not None:
             whole = self._canonical(part).clone()
             whole[self.rows] = values.to(stored)
             values = whole
         part.copy_(self._stored(values, part.shape).to(stored))
+
+    def _seen(self, stored: Tensor) -> Tensor:
+        return stored if self.viewed is None else stored.view(self.viewed)
 
     def _canonical(self, part: Tensor) -> Tensor:
         if not self.transposed:
@@ -93,16 +104,15 @@ def _counted(place: Place, beside: Counter[int]) -> Branch | None:
 
 
 def _places(use: Use, tensor: Tensor, weight: Use | None, anatomy: Anatomy) -> Iterator[Place]:
-    known = anatomy.tensors.get(use.tensor)
+    known = anatomy.tensors.get(use.tensor) if use.viewed is None else None
     axes = known.dims if known is not None else ()
-    shape = tuple(tensor.shape)
+    shape = use.viewed or tuple(tensor.shape)
+    made = partial(Place, tensor=use.tensor, viewed=use.viewed, factor=use.factor)
     if use.kind not in ("linear", "convolution") or len(shape) < 2 + use.stacked:
         kind = "other" if use.kind in ("linear", "convolution") else use.kind
         # A bias belongs to what its weight is; that of a fused projection to all of its parts.
         roles = weight.projections if weight is not None and kind == "bias" else ()
-        yield Place(
-            dataclasses.replace(_site(use, use.tensor, shape, axes, roles[0] if roles else None), kind=kind), use.tensor
-        )
+        yield made(dataclasses.replace(_site(use, use.tensor, shape, axes, roles[0] if roles else None), kind=kind))
         return
     experts = range(shape[0]) if use.stacked else [None]
     shape, axes = (shape[1:], axes[1:]) if use.stacked else (shape, axes)
@@ -115,7 +125,8 @@ def _places(use: Use, tensor: Tensor, weight: Use | None, anatomy: Anatomy) -> I
         for part, role, rows in _parts(use, shape[0], outputs):
             own = shape if rows is None else (len(rows), *shape[1:])
             told = name if part is None else f"{name}[{part}]"
-            yield Place(_site(use, told, own, axes, role), use.tensor, use.transposed, expert, rows)
+            site = _site(use, told, own, axes, role)
+            yield made(site, transposed=use.transposed, expert=expert, rows=rows)
 
 
 def _parts(
@@ -176,4 +187,5 @@ def _site(
         groups=use.groups,
         axes=axes,
         padding=use.padding,
+        computed=use.computed,
     )
