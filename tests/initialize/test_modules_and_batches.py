@@ -497,3 +497,17 @@ def test_lsuv_leaves_the_size_of_what_a_recurrent_layer_reads():
     ledger = initialize(Recurrent(nn.GRUCell(4, 6), 6), method="lsuv", inputs=SEQUENCE)
     details = {entry.name: entry.detail for entry in ledger}
     assert details["layer.weight_hh"] == "a linear map: orthogonal, not rescaled: no operation reads it as it is"
+
+
+def test_a_function_to_count_with_may_be_given_itself():
+    nets = [mlp(16, 32, 8) for _ in range(2)]
+    for net, function in zip(nets, (torch.sin, "sin"), strict=True):
+        initialize(net, method="vi3nr", inputs=BATCH, options={"activation": function})
+    assert torch.equal(nets[0][2].weight, nets[1][2].weight)
+    for wrong in (nn.Tanh, torch.log, lambda x: x.sum()):
+        with pytest.raises(MethodError, match=r"takes no tensor|does not give a finite number"):
+            initialize(nets[0], method="vi3nr", inputs=BATCH, options={"activation": wrong})
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 16, "num_attention_heads": 2}
+    sizes = {"num_hidden_layers": 1, "vocab_size": 32, "intermediate_size": 32}
+    with pytest.raises(MethodError, match="lineage of a checkpoint cannot say a function: activation"):
+        initialize({**config, **sizes}, method="vi3nr", options={"activation": torch.sin})

@@ -1,6 +1,6 @@
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import pytest
@@ -131,6 +131,16 @@ def test_all_problems_come_at_once():
     ]
     with pytest.raises(MethodError, match="unknown option 'a': it has none"):
         resolve_options("select.consecutive", (), {"a": 1})
+
+
+def test_a_function_is_given_from_python_alone():
+    option = Option("activation", str | Callable[[float], float] | None, None)
+    assert option.convert(math.sin) is math.sin
+    assert option.convert("sin") == "sin"
+    assert option.expects == "a string, or a function, from Python, or none"
+    assert option.json() == {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
+    with pytest.raises(ValueError, match="must be a string, or a function"):
+        option.convert(3)
 
 
 def test_json_schema():

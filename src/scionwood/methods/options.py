@@ -5,7 +5,8 @@ docstring say what it means; nothing is described twice. From the two come the r
 command line, the row of the docs and the JSON schema.
 
 Annotations understood: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal``, unions, ``Sequence[T]``,
-``tuple[T, ...]``, ``Mapping[str, T]``, and ``Annotated[T, Finite(...)]`` around any number.
+``tuple[T, ...]``, ``Mapping[str, T]``, ``Annotated[T, Finite(...)]`` around any number, and in a union ``Callable``, for
+what is given from Python alone.
 """
 
 import inspect
@@ -252,6 +253,9 @@ def _convert(annotation: Any, value: Any) -> Any:
     elif annotation is str:
         if isinstance(value, str):
             return value
+    elif origin is Callable:
+        if callable(value):
+            return value
     elif origin in _ARRAYS:
         return _convert_array(arguments, value)
     elif origin in _OBJECTS:
@@ -307,6 +311,8 @@ def _describe(annotation: Any) -> str:
         return ", or ".join(_describe(member) for member in arguments)
     if origin in _ARRAYS:
         return f"a list, each {_describe(arguments[0])}"
+    if origin is Callable:
+        return "a function, from Python"
     if origin in _OBJECTS:
         return f"a mapping from names, each to {_describe(arguments[1])}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a string", types.NoneType: "none"}
@@ -324,7 +330,8 @@ def _json(annotation: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin in (Union, types.UnionType):
-        return {"anyOf": [_json(member) for member in arguments]}
+        # No file says a function: it is given from Python alone.
+        return {"anyOf": [_json(member) for member in arguments if get_origin(member) is not Callable]}
     if origin in _ARRAYS:
         if len(arguments) > 1 and arguments[-1] is not Ellipsis:
             return {"type": "array", "prefixItems": [_json(item) for item in arguments], "items": False}

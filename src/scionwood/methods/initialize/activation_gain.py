@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.activations import Activation, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading
 from scionwood.methods.initialize.drawing import normal, zeros
 from scionwood.methods.initialize.moments import moments
 from scionwood.methods.initialize.site import Site
@@ -28,7 +28,7 @@ __all__ = ["activation_gain", "variance_factor"]
 
 
 @method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="1704.08863")
-def activation_gain(site: Site, generator: torch.Generator, *, activation: str | None = None) -> Tensor | None:
+def activation_gain(site: Site, generator: torch.Generator, *, activation: Function | None = None) -> Tensor | None:
     """Return Gaussian weights by the value and slope of the activation they read; biases are zero.
 
     >>> site = Site("fc.weight", "linear", (256, 400), reads="sigmoid")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
@@ -20,7 +20,10 @@ from torch import Tensor
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.initialize.site import Site
 
-__all__ = ["ACTIVATIONS", "Activation", "activation", "reading"]
+__all__ = ["ACTIVATIONS", "Activation", "Function", "activation", "reading"]
+
+Function: TypeAlias = str | Callable[[Tensor], Tensor]
+"""An activation function, by its name or itself."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,22 @@ def activation(which: str | Activation | Callable[[Tensor], Tensor]) -> Activati
     """
     if isinstance(which, Activation):
         return which
-    if callable(which):
-        return Activation(which, (0.0,), getattr(which, "__name__", "a function"))
-    return _named(which.strip())
+    return _named(which.strip()) if isinstance(which, str) else _checked(which)
+
+
+def _checked(function: Callable[[Tensor], Tensor]) -> Activation:
+    """A function that is given as such; what it is for is seen by asking it."""
+    name = getattr(function, "__name__", type(function).__name__)
+    points = torch.linspace(-6, 6, 25, dtype=torch.float64)
+    try:
+        values = function(points)
+    except Exception as error:
+        raise MethodError(
+            f"{name} takes no tensor of numbers: {error}", hint="Give a function of one tensor."
+        ) from error
+    if not isinstance(values, Tensor) or values.shape != points.shape or not bool(values.isfinite().all()):
+        raise MethodError(f"{name} does not give a finite number for every number.", hint="Give another function.")
+    return Activation(function, (0.0,), name)
 
 
 @lru_cache(maxsize=256)
@@ -241,7 +257,7 @@ def _value(tree: ast.expr, inputs: Tensor) -> Any:
             return inputs
 
 
-def reading(site: Site, override: str | None = None) -> Activation:
+def reading(site: Site, override: Function | None = None) -> Activation:
     """Return the activation function that a site reads, or the one given instead.
 
     What has no activation function before it (the model's own input, the result of a norm, of a softmax) reads the

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.activations import Activation, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading
 from scionwood.methods.initialize.activations import activation as named
 from scionwood.methods.initialize.drawing import normal, zeros
 from scionwood.methods.initialize.moments import correlated, moments
@@ -99,7 +99,7 @@ def edge_of_chaos(
     site: Site,
     generator: torch.Generator,
     *,
-    activation: str | None = None,
+    activation: Function | None = None,
     sigma_b: Annotated[float, Finite(at_least=0)] = 0.2,
     variance: Annotated[float, Finite(above=0)] | None = None,
     unstable: Unstable = "doubly",
@@ -286,7 +286,7 @@ def _homogeneous(function: Activation) -> Critical | None:
 
 
 def bias_std(
-    site: Site, activation: str | None, sigma_b: float, unstable: Unstable, variance: float | None = None
+    site: Site, activation: Function | None, sigma_b: float, unstable: Unstable, variance: float | None = None
 ) -> float:
     """Return the std of a bias: that of the point its own layer's weight takes, in the first layer the next one's.
 

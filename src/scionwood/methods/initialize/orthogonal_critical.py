@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from scionwood.methods.initialize.activations import Activation, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading
 from scionwood.methods.initialize.drawing import normal, orthogonal_weight, shaped, zeros
 from scionwood.methods.initialize.moments import moments
 from scionwood.methods.initialize.site import Site
@@ -32,7 +32,7 @@ def orthogonal_critical(
     site: Site,
     generator: torch.Generator,
     *,
-    activation: str | None = None,
+    activation: Function | None = None,
     c_w: Annotated[float, Finite(above=0)] | None = None,
     ends: Literal["orthogonal", "gaussian"] = "orthogonal",
 ) -> Tensor | None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from scionwood.methods.initialize import edge_of_chaos
-from scionwood.methods.initialize.activations import reading
+from scionwood.methods.initialize.activations import Function, reading
 from scionwood.methods.initialize.drawing import normal, orthogonal_weight, shaped, zeros
 from scionwood.methods.initialize.edge_of_chaos import Unstable, bias_std, point_for
 from scionwood.methods.initialize.orthogonal import orthogonal
@@ -62,7 +62,7 @@ def pseudo_iid(
     rank: Annotated[float, Finite(above=0, at_most=1)] = 0.25,
     density: Annotated[float, Finite(above=0, at_most=1)] = 0.25,
     block: Annotated[int, Finite(at_least=1)] = 16,
-    activation: str | None = None,
+    activation: Function | None = None,
     sigma_w: Annotated[float, Finite(above=0)] | None = None,
     sigma_b: Annotated[float, Finite(at_least=0)] = 0.2,
     unstable: Unstable = "doubly",

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.activations import Activation, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading
 from scionwood.methods.initialize.activations import activation as named
 from scionwood.methods.initialize.drawing import normal, uniform, zeros
 from scionwood.methods.initialize.moments import moments
@@ -81,7 +81,7 @@ def vi3nr(
     site: Site,
     generator: torch.Generator,
     *,
-    activation: str | None = None,
+    activation: Function | None = None,
     frequency: Annotated[float, Finite(above=0)] = 1.0,
     sigma: Annotated[float, Finite(above=0)] | Literal["backward"] = 1.0,
     input_mean: Annotated[float, Finite()] = 0.0,

@@ -112,6 +112,12 @@ def initialize(
     drawing = drawing_of(model, method, options, seed, statistics, only)
     if isinstance(target, nn.Module):
         return _in_place(target, model, drawing, inputs)
+    unsaid = [name for name, value in drawing.options.items() if callable(value)]
+    if unsaid:
+        raise MethodError(
+            f"The lineage of a checkpoint cannot say a function: {', '.join(unsaid)}",
+            hint="give its name, or write it out, as in 'mul(x, sigmoid(x))'; a module that is changed in place takes functions",
+        )
     return _checkpoint(target, model, drawing, method, inputs, given, only)
 
 
