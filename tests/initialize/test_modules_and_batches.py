@@ -413,6 +413,17 @@ def test_a_kernel_that_is_laid_flat_sums_over_its_taps():
     assert line.fan_in == 18
 
 
+@pytest.mark.parametrize(
+    "view", [lambda w: w.expand(3, 128, 4), lambda w: w[None].expand(3, -1, -1)], ids=["leading", "one"]
+)
+def test_a_weight_for_each_of_a_batch_is_one(view):
+    net = Contracted(lambda w: w, 128, 4)
+    net.forward = lambda x: torch.bmm(x.expand(3, 1, 128), view(net.weight))
+    (entry,) = initialize(net, method="zero", inputs=torch.zeros(1, 128))
+    assert entry.action == "initialized"
+    assert torch.equal(net.weight, torch.eye(128, 4))
+
+
 def test_layers_of_an_equalised_learning_rate_keep_the_size_of_a_signal():
     class Equalised(nn.Linear):
         def forward(self, x):

@@ -245,6 +245,8 @@ class Follower:
     def _view(self, node: fx.Node, state: State) -> State:
         """What a view makes of a parameter: dimensions that are joined or cut are others."""
         given, shape = shape_of(node.all_input_nodes[0]), shape_of(node)
+        if operation(node) in ("expand", "expand_as") and _is_repeated(given, shape):
+            return state
         if given is None or shape is None or operation(node) not in _RESHAPES or _wide(given) == _wide(shape):
             return dataclasses.replace(state, order=permuted(node, state.order))
         if state.order != tuple(range(len(given))):
@@ -696,6 +698,12 @@ def _start(node: fx.Node) -> fx.Node:
     while node.op == "call_function" and operation(node) in VIEWS | CASTS and node.all_input_nodes:
         node = node.all_input_nodes[0]
     return node
+
+
+def _is_repeated(given: Sequence[int] | None, shape: Sequence[int] | None) -> bool:
+    """Whether a view is of the whole value again and again: one for each of a batch."""
+    core = list(itertools.dropwhile(lambda size: size == 1, given or ()))
+    return bool(core and shape) and list(shape or ())[-len(core) :] == core
 
 
 def _wide(shape: Sequence[int]) -> list[int]:
