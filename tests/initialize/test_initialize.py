@@ -17,6 +17,7 @@ from scionwood.anatomy import derive
 from scionwood.anatomy.flow import flow
 from scionwood.errors import MethodError
 from scionwood.methods import registry
+from scionwood.methods.initialize import layer_index
 from scionwood.methods.initialize.fixup import standard_deviation
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Record
@@ -239,6 +240,30 @@ def test_the_row_of_padding_is_zero():
     made = initialize(LISTED["Llama"], method="layer_index")["model.embed_tokens.weight"]
     assert not made[0].any()
     assert bool(made[1:].any(-1).all())
+
+
+@pytest.mark.parametrize(
+    ("family", "drawn", "left"),
+    [
+        ("GPT-2", ["transformer.wpe.weight"], []),
+        ("OPT", ["model.decoder.embed_positions.weight"], []),
+        ("BERT", ["embeddings.position_embeddings.weight", "embeddings.token_type_embeddings.weight"], []),
+        ("ViT", ["vit.embeddings.cls_token", "vit.embeddings.position_embeddings"], []),
+        ("T5", [], ["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]),
+        ("Swin", [], ["swin.encoder.layers.0.blocks.0.attention.relative_position_bias.relative_position_bias_table"]),
+        # Sines, which the class fixes.
+        ("Whisper", ["model.decoder.embed_positions.weight"], ["model.encoder.embed_positions.weight"]),
+        ("SigLIP", ["vision_model.head.probe"], ["logit_bias"]),
+        ("Mamba2", [], ["backbone.layers.0.mixer.dt_bias"]),
+    ],
+)
+def test_learned_positions_and_tokens_count_as_embeddings(family, drawn, left):
+    kinds = {place.tensor: layer_index.standard_deviation(place.site) for place in places(family)}
+    seeds = torch.Generator().manual_seed(0)
+    made = {place.tensor: layer_index.layer_index(place.site, seeds) for place in places(family)}
+    assert [kinds[name] for name in drawn] == [0.02] * len(drawn)
+    assert all(made[name] is not None for name in drawn)
+    assert all(made[name] is None for name in left)
 
 
 # LSUV.

@@ -43,7 +43,9 @@ def _edge(site: Site) -> float:
 VARIANCES: dict[str, Callable[[Site], float]] = {
     "initialize.activation_gain": lambda site: variance_factor(activation(site.reads)),
     "initialize.edge_of_chaos": _edge,
-    "initialize.interval": lambda site: 2 * math.pi / site.fan_in / (4 if site.reads_sum else 1),
+    "initialize.interval": lambda site: (
+        2 * math.pi / site.fan_in / (4 if site.reads_sum and site.reads == "relu" else 1)
+    ),
     "initialize.low_rank": lambda site: 1.25**2,
     "initialize.maxout": lambda site: 1.0 if site.head else 1 / mean_square_maximum(5),
     "initialize.orthogonal_critical": lambda site: critical_variance(activation(site.reads)),

@@ -38,12 +38,13 @@ def test_intervals_keep_their_width():
     assert he[6] == pytest.approx(9.8e6, rel=0.4)
 
 
-def test_residual_sums_are_twice_as_wide():
-    plain, summed = (
-        interval(Site("w", "linear", (9, 9), reads="relu", reads_sum=flag), torch.Generator().manual_seed(0))
-        for flag in (False, True)
+def test_the_relu_of_a_residual_sum_is_twice_as_wide():
+    plain, rectified, summed = (
+        interval(Site("w", "linear", (9, 9), reads=reads, reads_sum=flag), torch.Generator().manual_seed(0))
+        for reads, flag in (("relu", False), ("relu", True), ("identity", True))
     )
-    assert torch.equal(plain / 2, summed)
+    assert torch.equal(plain / 2, rectified)
+    assert torch.equal(plain, summed)
 
 
 @pytest.mark.parametrize(

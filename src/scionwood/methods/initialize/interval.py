@@ -35,5 +35,5 @@ def interval(site: Site, generator: torch.Generator) -> Tensor | None:
     if not site.is_weight or site.head:
         return None
     std = math.sqrt(2 * math.pi) / site.fan_in
-    # A residual sum has intervals twice as wide: those of both its sides.
-    return normal(site, std / 2 if site.reads_sum else std, generator)
+    # A residual sum has intervals twice as wide: those of both its sides. Without a ReLU the paper says nothing of it.
+    return normal(site, std / 2 if site.reads_sum and site.reads == "relu" else std, generator)

@@ -7,7 +7,10 @@ It keeps the stream of a deep pre-norm decoder from growing with depth; in one o
 against 2.604 with the same deviation everywhere); beside it the paper pulls weights back while it
 trains (``scionwood.train.rescaling``). The published patch knows ``nn.Linear`` alone and passes over GPT-2's layers;
 here every linear map counts, however it is stored. Defaults are the published code's; its recipe for Llama has 0.006.
-The row of padding of an embedding is zero, as the published code has it.
+The row of padding of an embedding is zero, as the published code has it. Learned vectors outside of the layers that
+join the stream count as embeddings: positions, kinds of tokens, class tokens. What is looked up inside of a layer, as the
+scores by relative position of T5 and Swin are, is neither a linear map nor outside, and is left to its class; so are
+positions that are fixed.
 """
 
 import math
@@ -34,7 +37,7 @@ def layer_index(
     factor: Annotated[float, Finite(above=0)] = 1.0,
     scheme: Scheme = "index",
 ) -> Tensor | None:
-    """Return Gaussian weights and embeddings whose deviation depends on the layer; biases are zero.
+    """Return Gaussian weights and embeddings, tables of positions too, whose deviation depends on the layer; biases are zero.
 
     >>> [standard_deviation(Site("w", "linear", (4, 4), layer=layer, layers=16)) for layer in (1, 4, 16)]
     [0.02, 0.01, 0.005]
@@ -48,12 +51,17 @@ def layer_index(
     """
     if site.kind == "bias":
         return zeros(site)
-    if not site.is_weight and site.kind != "embedding":
+    if not (site.is_weight or site.kind == "embedding" or _joins_stream(site)):
         return None
     made = normal(site, standard_deviation(site, std, factor, scheme), generator)
     if site.padding is not None:
         made[site.padding] = 0.0
     return made
+
+
+def _joins_stream(site: Site) -> bool:
+    """Whether it is a learned table of vectors outside of the layers; one vector alone may be the bias of anything."""
+    return site.kind == "table" and site.learned and site.layer is None and len(site.shape) > 1 and site.shape[-1] > 1
 
 
 def standard_deviation(site: Site, std: float = 0.02, factor: float = 1.0, scheme: Scheme = "index") -> float:

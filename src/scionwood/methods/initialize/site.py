@@ -74,6 +74,7 @@ class Site:
         attention: what it is in an attention.
         groups: of a convolution.
         axes: the named axes of each dimension, outermost first.
+        learned: false for what its class fixes, as positions by sines are.
         padding: of an embedding, the row that stands for no text; it never gets a gradient.
         computed: what is contracted with an activation is a function of it.
 
@@ -96,6 +97,7 @@ class Site:
     feeds: str = ""
     norm: bool = False
     reads_sum: bool = False
+    learned: bool = True
     padding: int | None = None
     computed: bool = False
 

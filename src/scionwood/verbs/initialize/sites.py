@@ -112,7 +112,8 @@ def _places(use: Use, tensor: Tensor, weight: Use | None, anatomy: Anatomy) -> I
         kind = "other" if use.kind in ("linear", "convolution") else use.kind
         # A bias belongs to what its weight is; that of a fused projection to all of its parts.
         roles = weight.projections if weight is not None and kind == "bias" else ()
-        yield made(dataclasses.replace(_site(use, use.tensor, shape, axes, roles[0] if roles else None), kind=kind))
+        site = _site(use, use.tensor, shape, axes, roles[0] if roles else None)
+        yield made(dataclasses.replace(site, kind=kind, learned=tensor.requires_grad))
         return
     experts = range(shape[0]) if use.stacked else [None]
     shape, axes = (shape[1:], axes[1:]) if use.stacked else (shape, axes)
