@@ -514,3 +514,24 @@ def test_layers_of_hybrids(name, layers):
     assert {(own.layer, own.layers) for own in followed(name).uses if own.layer} == {
         (number, layers) for number in range(1, layers + 1)
     }
+
+
+class Routed(nn.Module):
+    """How many rows reach the expert depends on what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = nn.Linear(4, 1), nn.Linear(4, 6), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = torch.nonzero(self.gate(x)[:, 0] > 0)[:, 0]
+        return x + torch.zeros_like(x).index_add(0, rows, self.down(torch.relu(self.up(x[rows]))))
+
+
+def test_sizes_that_depend_on_values_are_followed():
+    found = flow(from_module(Routed(), torch.randn(5, 4)))
+    own = {each.tensor: each for each in found.uses}
+    assert own["down.weight"].reads == "relu"
+    assert own["down.weight"].branch is not None
+    assert own["down.weight"].branch.last
+    assert len(found.residuals) == 1

@@ -451,11 +451,20 @@ def test_refusals_of_configs(target, options, message):
         initialize(LISTED[target], **options)
 
 
+def test_a_refusal_names_the_tensor_once():
+    with pytest.raises(MethodError) as refused:
+        explain(drawing_of(model("Mamba"), "state_space", {"variant": "lin"}))
+    assert str(refused.value).count("backbone.layers.0.mixer.A_log") == 1
+
+
 def test_refusals_of_modules():
     with pytest.raises(MethodError, match="a plain module, whose graph needs example inputs"):
         initialize(mlp(4, 4), method="zero")
-    with pytest.raises(MethodError, match="tensors without values: 0.weight"):
-        initialize(mlp(4, 4).to("meta"), method="zero", inputs=torch.zeros(1, 4, device="meta"))
+    for inputs in (torch.zeros(1, 4, device="meta"), torch.zeros(1, 4), None):
+        with pytest.raises(
+            MethodError, match=r"tensors without values: 0.weight, 0.bias, 2.weight, 2.bias and 2 more\n"
+        ):
+            initialize(mlp(4, 4, 4, 4).to("meta"), method="zero", inputs=inputs)
     net = model("ViT").rebuild()
     with pytest.raises(MethodError, match="lsuv measures the outputs of layers, and has no batch"):
         initialize(net, method="lsuv")

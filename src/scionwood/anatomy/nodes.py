@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, fx
+from torch import SymInt, Tensor, fx
 
 __all__ = [
     "ACTIVATIONS",
@@ -59,9 +59,11 @@ def arguments_of(node: fx.Node) -> dict[str, Any]:
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:
-    """The shape of a node's value, if it is one tensor."""
+    """The shape of a node's value, if it is one tensor, of sizes that do not depend on values, as counts of routed tokens do."""
     value = node.meta.get("val")
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+    if not isinstance(value, Tensor) or any(isinstance(size, SymInt) for size in value.shape):
+        return None
+    return tuple(value.shape)
 
 
 def module_path(node: fx.Node) -> str:

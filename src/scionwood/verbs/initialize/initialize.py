@@ -107,6 +107,8 @@ def initialize(
         (Ledger(4 initialized), [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
     given = str(inputs) if isinstance(inputs, (str, Path)) else None if inputs is None else IN_MEMORY
+    if isinstance(target, nn.Module):
+        _check_filled(target)
     inputs = read_inputs(inputs) if isinstance(inputs, (str, Path)) else inputs
     model = _model(target, inputs)
     drawing = drawing_of(model, method, options, seed, statistics, only)
@@ -171,12 +173,6 @@ def _needs_outputs(drawing: Drawing) -> bool:
 
 def _in_place(module: nn.Module, model: Model, drawing: Drawing, inputs: object) -> Ledger:
     state = {name: tensor.detach() for name, tensor in module.state_dict(keep_vars=True).items()}
-    ghosts = [name for name, tensor in state.items() if tensor.is_meta]
-    if ghosts:
-        raise MethodError(
-            f"{type(module).__name__} has tensors without values: {', '.join(ghosts[:4])}",
-            hint="give the config instead, or module.to_empty(device='cpu') first",
-        )
     if _needs_outputs(drawing) and inputs is None:
         raise MethodError(
             f"{drawing.record.name.partition('.')[2]} measures the outputs of layers, and has no batch",
@@ -192,6 +188,17 @@ def _in_place(module: nn.Module, model: Model, drawing: Drawing, inputs: object)
         notes = _calibrated(module, model if model.config is None else _exported(module, inputs), drawing)
     names = list(dict.fromkeys(name for name, _ in module.named_parameters()))
     return Ledger(_noted(drawing.entries(names, {name: state[name].numel() for name in names}), notes))
+
+
+def _check_filled(module: nn.Module) -> None:
+    """Refuse a module without storage, before anything is made of it."""
+    ghosts = [name for name, tensor in module.state_dict(keep_vars=True).items() if tensor.is_meta]
+    if ghosts:
+        more = f" and {len(ghosts) - 4} more" if len(ghosts) > 4 else ""
+        raise MethodError(
+            f"{type(module).__name__} has tensors without values: {', '.join(ghosts[:4])}{more}",
+            hint="give the config instead, or module.to_empty(device='cpu') first",
+        )
 
 
 def _check_described(module: nn.Module, model: Model) -> None:
