@@ -451,6 +451,15 @@ def test_refusals_of_configs(target, options, message):
         initialize(LISTED[target], **options)
 
 
+def test_a_layer_that_the_model_does_not_have_is_refused():
+    graph = {"operator": torch.eye(3), "features": torch.ones(3, 4), "classes": 3}
+    for layers in (["0.weihgt", "2.weight"], [["0.weihgt"], ["2.weight"]]):
+        with pytest.raises(
+            MethodError, match=r"Some layers are no weights.*\n.*'0.weihgt' \(did you mean '0.weight'\?\)"
+        ):
+            initialize(mlp(4, 8, 3), method="virgo", inputs=torch.zeros(1, 4), statistics={**graph, "layers": layers})
+
+
 def test_a_refusal_names_the_tensor_once():
     with pytest.raises(MethodError) as refused:
         explain(drawing_of(model("Mamba"), "state_space", {"variant": "lin"}))

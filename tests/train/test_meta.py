@@ -111,3 +111,39 @@ def test_errors():
         meta_step(Point(), [quadratic(0)], algorithm="fomaml")
     with pytest.raises(MethodError, match="at least one task"):
         meta_step(Point(), [])
+    with pytest.raises(MethodError, match="Point has no parameter to learn: every one is frozen"):
+        meta_step(Point().requires_grad_(False), [quadratic(0)])
+    with pytest.raises(MethodError, match="The loss of a task depends on no parameter"):
+        adapted(Point(), lambda call: call().detach())
+
+
+class Partly(nn.Module):
+    """A frozen layer, a norm with running statistics, and a layer that nobody calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen, self.norm, self.head, self.unused = (
+            nn.Linear(2, 3).requires_grad_(False),
+            nn.BatchNorm1d(3),
+            nn.Linear(3, 1),
+            nn.Linear(3, 1),
+        )
+
+    def forward(self, x):
+        return self.head(self.norm(self.frozen(x)))
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "reptile"])
+def test_what_is_frozen_unused_or_a_statistic_is_left_as_it_is(algorithm):
+    torch.manual_seed(0)
+    model, x = Partly(), torch.randn(8, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    meta_step(model, [lambda call: call(x).square().mean()], algorithm=algorithm)
+    found = adapted(model, lambda call: call(x).square().mean())
+    assert list(found) == [name for name, _ in model.named_parameters()]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.frozen.weight.grad is None
+    assert not model.unused.weight.grad.any()
+    assert model.head.weight.grad.any()
+    assert torch.equal(found["frozen.weight"], before["frozen.weight"])
+    assert not torch.equal(found["head.weight"], before["head.weight"])

@@ -64,6 +64,12 @@ def test_without_edges_or_on_a_regular_graph_it_is_he(operator):
     assert forward_variances(operator, torch.ones(6, 5), 4, 16) == pytest.approx([2 / 5, 1 / 8, 1 / 8, 1 / 8])
 
 
+def test_arrays_are_tensors():
+    arrays = {**GRAPH, "operator": path(4).numpy(), "features": FEATURES.numpy()}
+    made = [virgo(site(2), torch.Generator().manual_seed(0), graph) for graph in (GRAPH, arrays)]
+    assert torch.equal(*made)
+
+
 def test_sparse_operators():
     assert forward_variances(path(4).to_sparse(), FEATURES, 3, 8) == pytest.approx(
         forward_variances(path(4), FEATURES, 3, 8)
@@ -118,6 +124,7 @@ def test_centred_features_are_noise_for_the_mean():
     ("change", "message"),
     [
         ({"operator": None}, "operator is missing"),
+        ({"operator": "a graph"}, "operator is a str, not a tensor or an array of numbers"),
         ({"classes": 1}, "classes is 1, and the backward pass divides by one less"),
         (
             {"features": torch.ones(3, 2)},

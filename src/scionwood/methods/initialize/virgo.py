@@ -10,7 +10,8 @@ this graph takes from forward and backward passes. It helps deep graph networks 
 are centred: their mean over a node is then noise, and ``signal="square"`` takes the root mean square instead, which the
 paper does not have. The first layer's v ignores the graph, as published. Hidden widths are taken to be equal.
 
-The statistics are given by whoever calls: ``operator`` (n, n), dense or sparse; ``features`` (n, m_0); ``classes``; and
+The statistics are given by whoever calls: ``operator`` (n, n), a tensor, dense or sparse, or an array; ``features``
+(n, m_0), likewise; ``classes``; and
 where layers are no list of blocks ``layers``, the names of weights from first to last, each one or several.
 """
 
@@ -66,8 +67,7 @@ def virgo(
     if not site.is_weight or place is None:
         return None
     layer, layers = place
-    _check(statistics)
-    operator, features = statistics["operator"], statistics["features"]
+    operator, features = _graph(statistics)
     hidden = site.shape[0] if layer == 1 else site.fan_in
     ahead = forward_variances(operator, features, layers, hidden, signal=signal)[layer - 1]
     back = backward_variances(operator, layers, hidden, int(statistics["classes"]))[layer - 1]
@@ -135,12 +135,27 @@ def _place(site: Site, statistics: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if site.layer is None else (site.layer, site.layers)
 
 
-def _check(statistics: Mapping[str, Any]) -> None:
-    missing = [name for name in ("operator", "features", "classes") if statistics.get(name) is None]
-    problems = [f"{name} is missing" for name in missing]
-    if not missing:
-        operator, features = statistics["operator"], statistics["features"]
-        if operator.ndim != 2 or operator.shape[0] != operator.shape[1] or features.shape[0] != operator.shape[0]:
+def _graph(statistics: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """The operator and the features, checked."""
+    problems: list[str] = []
+    found: dict[str, Tensor] = {}
+    for name in ("operator", "features", "classes"):
+        try:
+            found[name] = torch.as_tensor(statistics[name])
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            kind = type(statistics.get(name)).__name__
+            absent = statistics.get(name) is None
+            problems.append(
+                f"{name} is missing" if absent else f"{name} is a {kind}, not a tensor or an array of numbers"
+            )
+    if not problems:
+        operator, features = found["operator"], found["features"]
+        if (
+            operator.ndim != 2
+            or operator.shape[0] != operator.shape[1]
+            or features.ndim != 2
+            or features.shape[0] != operator.shape[0]
+        ):
             problems.append(
                 f"operator of shape {tuple(operator.shape)} and features of shape {tuple(features.shape)} are not of one graph"
             )
@@ -152,3 +167,4 @@ def _check(statistics: Mapping[str, Any]) -> None:
             problems=problems,
             hint="Give operator (n, n), features (n, width) and classes.",
         )
+    return found["operator"], found["features"]

@@ -66,8 +66,22 @@ class Drawing:
         self.chosen = tuple(
             place for place in self.places if not only or any(fnmatchcase(place.tensor, pattern) for pattern in only)
         )
+        self._check_listed()
         self._kinds: dict[Site, str | None] = {}
         self._layered: set[Site] = set()
+
+    def _check_listed(self) -> None:
+        """Refuse names of layers that are no weights of the model: it would be left without a word."""
+        listed = self.statistics.get("layers") or ()
+        given = [name for names in listed for name in ([names] if isinstance(names, str) else names)]
+        known = [place.site.name for place in self.places if place.site.is_weight]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise MethodError(
+                "Some layers are no weights of the model.",
+                problems=[f"{name!r}{nearest(str(name), known)}" for name in unknown],
+                hint="statistics['layers'] lists weights by name, from the first layer to the last, each one or several",
+            )
 
     def draw(self, site: Site, *again: object) -> Tensor | None:
         """The method's numbers for a site; nothing, where it leaves it.
