@@ -116,6 +116,26 @@ def test_a_candidate_with_the_targets_frequencies_is_at_no_distance():
     assert choice.errors["other"] == pytest.approx(math.sqrt(99 / 12) / math.sqrt(10))
 
 
+def test_frames_are_compared_one_by_one():
+    """Frames at 2 and at 8 are not a picture at 5: the distances of frames are averaged, not their spectra."""
+    film = torch.stack([wave(0, 2), wave(0, 8)])
+    candidates = {"same": lambda seed: film, "middle": lambda seed: torch.stack([wave(0, 5)] * 2)}
+    choice = choose(
+        film[:, None], {name: lambda seed, own=own: own(seed)[:, None] for name, own in candidates.items()}, frames=10
+    )
+    assert choice.distances == pytest.approx({"same": 0, "middle": 3}, abs=1e-9)
+    seen = choose(
+        torch.cat([film[:1]] * 7 + [film[1:]])[:, None],
+        {"low": lambda seed: film[:1].repeat(8, 1, 1)[:, None]},
+        frames=8,
+    )
+    assert seen.distances["low"] == pytest.approx(6 / 8)
+    with pytest.raises(MethodError, match=r"renders \(1, 32, 32\), the target is \(2, 32, 32\)"):
+        choose(film[:, None], {"short": lambda seed: film[:1, None]}, frames=2)
+    with pytest.raises(MethodError, match="one frame where there are frames"):
+        choose(film[:, None], {"same": lambda seed: film}, frames=0)
+
+
 def test_errors():
     with pytest.raises(MethodError, match="one of abs, official, not 'power'"):
         spectrum(wave(1, 1), mode="power")

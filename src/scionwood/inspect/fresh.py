@@ -8,6 +8,8 @@ candidates differ in what sets their frequencies; the published code's grids are
 and for FINER's, 1 .. 20 for the sigma of Fourier features, 0, 0.1, .. 3 for FINER's bias, ten draws each. Its sizes: 64
 for SIREN, 128 otherwise, half for radiance fields.
 
+Videos and sets of views are compared frame by frame, on frames drawn at random: 10 in the published code.
+
 Mode ``abs`` adds up frequencies of every direction. Mode ``official`` is the published code's: it adds up over the sum
 of unshifted indices in a triangle of them, so that a wave (3, -4) of 32 samples lies at 31 rather than 7.
 
@@ -111,6 +113,7 @@ def choose(
     size: int = 64,
     draws: int = 10,
     mode: Mode = "abs",
+    frames: int | None = None,
 ) -> Choice[Key]:
     """Return the candidate whose untrained outputs have the target's spectrum most nearly.
 
@@ -123,32 +126,45 @@ def choose(
     Args:
         target: the signal, as of ``spectrum``.
         candidates: by name or setting, what renders a fresh network of it on the target's grid, given a seed.
-        size: how many frequencies are compared.
+        size: how many frequencies are compared; published are 64 for SIREN and 128 otherwise, half for radiance fields.
         draws: how many networks of each.
         mode: of the spectra.
+        frames: the target and what is rendered are (frames, channels, ...), and are compared on so many of the frames,
+            the same for every candidate; all, where there are fewer.
 
     Raises:
-        MethodError: no candidate, no draw, a rendering of another size than the target, or what ``spectrum`` raises.
+        MethodError: no candidate, no draw, no frame, a rendering of another size than the target, or what ``spectrum``
+            raises.
     """
-    if not candidates or draws < 1:
-        raise MethodError("Choosing needs at least one candidate and one draw of each.")
-    wanted = spectrum(target, size=size, mode=mode)
-    sides = target.shape[-2:]
+    if not candidates or draws < 1 or (frames is not None and (frames < 1 or len(target) < 1)):
+        raise MethodError(
+            "Choosing needs at least one candidate, one draw of each, and one frame where there are frames."
+        )
+    sides = target.shape[-2:] if frames is None else (len(target), *target.shape[-2:])
+    place = None if frames is None else torch.randperm(len(target), generator=torch.Generator().manual_seed(0))[:frames]
+
+    def spectra(signal: Tensor) -> list[Tensor]:
+        parts = [signal] if place is None else list(signal[place.to(signal.device)])
+        return [spectrum(part, size=size, mode=mode) for part in parts]
+
+    wanted = spectra(target)
     distances: dict[Key, float] = {}
     errors: dict[Key, float] = {}
     for key, render in candidates.items():
         values = []
         for seed in range(draws):
             output = render(seed)
-            if output.shape[-2:] != sides:
+            found = output.shape[-2:] if frames is None else (len(output), *output.shape[-2:])
+            if found != sides:
                 raise MethodError(
-                    f"Candidate {key!r} renders {tuple(output.shape[-2:])}, the target is {tuple(sides)}: "
+                    f"Candidate {key!r} renders {tuple(found)}, the target is {tuple(sides)}: "
                     "spectra of different grids do not compare."
                 )
-            values.append(distance(spectrum(output, size=size, mode=mode), wanted.to(output)))
-        found = torch.stack(values)
-        distances[key] = float(found.mean())
-        errors[key] = float(found.std(correction=0)) / draws**0.5
+            pairs = zip(spectra(output), wanted, strict=True)
+            values.append(torch.stack([distance(own, other.to(own)) for own, other in pairs]).mean())
+        total = torch.stack(values)
+        distances[key] = float(total.mean())
+        errors[key] = float(total.std(correction=0)) / draws**0.5
     return Choice(min(distances, key=distances.__getitem__), distances, errors)
 
 

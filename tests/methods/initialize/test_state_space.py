@@ -99,12 +99,15 @@ def test_what_a_module_stores():
     assert (float(steps.min()) > math.log(0.001), float(steps.max()) < math.log(0.1)) == (True, True)
     bias = state_space(Site("l.dt_proj.bias", "bias", (5000,)), generator())
     torch.testing.assert_close(torch.nn.functional.softplus(bias.double()).log(), steps.double(), rtol=1e-3, atol=1e-3)
+    for method in (state_space, lambda site, seed: perturb_then_diagonalise(site, seed, lambda *key: seed)):
+        d = method(Site("l.D", "gain", (5000,)), generator())
+        assert (float(d.mean()), float(d.std())) == pytest.approx((0, 1), abs=0.05)
     c = state_space(Site("l.C", "other", (3, 4, 2)), generator(), variant="legs")
     plain = state_space(Site("l.C", "other", (3, 4, 2)), generator(), variant="legs", b_in_c=False)
     b = state_space(Site("l.B", "other", (3, 4, 2)), generator(), variant="legs")
     torch.testing.assert_close(torch.view_as_complex(plain) * torch.view_as_complex(b), torch.view_as_complex(c))
     for site in (
-        Site("l.D", "gain", (3,)),
+        Site("l.D", "linear", (3, 3)),
         Site("l.C", "linear", (3, 3)),
         Site("l.A_log", "other", (3,)),
         Site("w", "linear", (3, 3)),

@@ -10,7 +10,8 @@ E is Gaussian here, |E|_2 = relative |A|_2, halved until every eigenvalue is sta
 that conjugate pairs are left of which half are stored. The paper minimises cond(V) + gamma |E| by gradient descent, with
 steps that it does not publish, and finds |E| of 1e-2 to 1 |A| useful with that. ``descend`` does so, on the logarithm of
 the condition and kept stable: at n = 16 it reaches 142 to 152 with |E| = 1e-3 |A|, where a Gaussian E leaves 740 to 2700.
-A Gaussian E of 1e-2 |A| has unstable eigenvalues at n = 32 already. There is no published code.
+A Gaussian E of 1e-2 |A| has unstable eigenvalues at n = 32 already. There is no published code. The descent is for calls
+of one's own: at most sizes it leaves real eigenvalues, which stored pairs cannot hold, and at n = 64 it takes a minute.
 
 C is drawn in LegS's own basis, real and standard normal, and taken to that of the eigenvectors.
 
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
+from scionwood.methods.initialize.drawing import normal
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.initialize.state_space import hippo_legs, part, steps, stored
 from scionwood.methods.record import Finite, method
@@ -89,6 +91,8 @@ def perturb_then_diagonalise(
         return None
     if name in ("log_dt", "dt_bias"):
         return steps(site, name, generator, dt_min, dt_max)
+    if name == "D":
+        return normal(site, 1.0, generator)
     matrix, b = hippo_legs(2 * site.shape[1])
     found = diagonalise(matrix, draws("perturb_then_diagonalise", site.name.rpartition(".")[0]), relative)
     order = found.values.imag.argsort(descending=True)[: site.shape[1]]

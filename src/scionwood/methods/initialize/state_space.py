@@ -15,8 +15,8 @@ Measured here, 8 slow waves to be told apart half a sequence of 256 later, 150 s
 1.00 with inv, 0.94 to 0.98 with legs; 0.17 with real, and 0.28 to 0.41 from random eigenvalues.
 
 What a module stores is known by its names: ``A_log`` of (channels, state) in Mamba, which has real values only and takes
-real; ``log_A_real``, ``A_imag``, ``C``, ``B``, ``log_dt`` in S4D; ``dt_proj.bias`` and ``dt_bias``, which softplus turns
-into dt. All others are left.
+real; ``log_A_real``, ``A_imag``, ``C``, ``B``, ``log_dt`` in S4D; ``D`` of (channels,) in both; ``dt_proj.bias`` and
+``dt_bias``, which softplus turns into dt. All others are left.
 """
 
 import math
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
+from scionwood.methods.initialize.drawing import normal
 from scionwood.methods.initialize.site import Site
 from scionwood.methods.record import Finite, method
 
@@ -107,6 +108,8 @@ def state_space(
         return None
     if name in ("log_dt", "dt_bias"):
         return steps(site, name, generator, dt_min, dt_max)
+    if name == "D":
+        return normal(site, 1.0, generator)
     if name == "A_log":
         if variant not in ("fitting", "real"):
             raise MethodError(
@@ -129,7 +132,7 @@ def stored(site: Site) -> str | None:
     last = site.name.rpartition(".")[2]
     if len(site.shape) == 1 and (site.name.endswith("dt_proj.bias") or last == "dt_bias"):
         return "dt_bias"
-    dims = {"A_log": 2, "log_A_real": 2, "A_imag": 2, "log_dt": 1}
+    dims = {"A_log": 2, "log_A_real": 2, "A_imag": 2, "log_dt": 1, "D": 1}
     if dims.get(last) == len(site.shape):
         return last
     # Complex numbers are stored as pairs.
