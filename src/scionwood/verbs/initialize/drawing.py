@@ -275,14 +275,12 @@ MOST_DRAWS = 128
 """The most draws that are made of a site to describe it."""
 
 
-def describe(values: Tensor | None) -> str:
+def describe(values: Tensor) -> str:
     """What kind of numbers these are; a spread has no more digits than so many numbers tell of it.
 
     >>> describe(torch.zeros(3)), describe(torch.eye(2)), describe(torch.tensor([1.0, 3.0] * 8))
     ('zeros', 'identity', 'mean 2, std 1')
     """
-    if values is None:
-        return "left"
     if values.dim() > 1 and values.numel() > LARGEST_DESCRIBED:
         values = values[: max(2, LARGEST_DESCRIBED // values[0].numel())]
     if not bool(values.any()):

@@ -18,15 +18,16 @@ class Line:
     """One line of the explanation.
 
     Args:
-        tensor: its name, with layers as ``{0-11}``.
+        tensor: its name, a star for the numbers of layers and of experts where the line is for several.
         is_a: what it is in the model.
         shape: (out, in, *taps) of a weight.
         fan_in: how many inputs each output sums.
         fan_out: how many outputs each input goes to.
-        layers: the first and the last layer that the line is for, of how many; nothing outside of layers.
+        layers: the layers that the line is for, of how many, as ``1-3, 5 of 8``; nothing outside of layers.
         branch: its place in a residual branch.
         reads: the activation function whose result it reads.
-        gets: the numbers it would get.
+        gets: the numbers it would get, and what the method has to say of them; ``std 0.02 … 0.005`` where they only fall,
+            or only rise, from the first to the last of the layers.
     """
 
     tensor: str
