@@ -115,7 +115,7 @@ def vi3nr(
 
 
 def _counted(
-    site: Site, activation: str | None, frequency: float, sigma: float | Literal["backward"]
+    site: Site, activation: Function | None, frequency: float, sigma: float | Literal["backward"]
 ) -> tuple[Activation, float]:
     """The function to count with, and the std that is wanted before it; the first layer's is the one that it feeds."""
     function = reading(site if site.reads != "input" else replace(site, reads=site.feeds), activation)
