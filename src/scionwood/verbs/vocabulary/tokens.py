@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,9 +177,19 @@ class Tokens:
         single = {token for token in self.vocabulary.ids if len(token) == 1} - {"a"}
         return frozenset(single.intersection(self._words(f"a{'a'.join(sorted(single))}a")))
 
+    def by_text(self, texts: Iterable[bytes]) -> dict[bytes, int]:
+        """Text → the token that it is, if any: of several the one that the tokenizer writes it with, and single bytes last."""
+        owners, rivals = self._owners
+        found = {text: owners[text] for text in texts if text in owners}
+        plain = {text: decoded for text in found if text in rivals and (decoded := _decoded(text)) is not None}
+        for text, ids in zip(plain, self.cut(list(plain.values())), strict=True):
+            if len(ids) == 1 and ids[0] in rivals[text]:
+                found[text] = ids[0]
+        return found
+
     @cached_property
-    def by_text(self) -> dict[bytes, int]:
-        """Text → the token that it is: of several the one that the tokenizer writes it with, and single bytes last."""
+    def _owners(self) -> tuple[dict[bytes, int], dict[bytes, set[int]]]:
+        """Text → the first token that it is, and all of them where there are several."""
         found: dict[bytes, int] = {}
         rivals: dict[bytes, set[int]] = {}
         bytewise = {number for token, number in self.vocabulary.ids.items() if _BYTE.fullmatch(token)}
@@ -187,12 +197,7 @@ class Tokens:
         for number, text in [*ordered, *self.otherwise.items()]:
             if found.setdefault(text, number) != number:
                 rivals.setdefault(text, {found[text]}).add(number)
-        plain = {text: _decoded(text) for text in rivals}
-        asked = [text for text in rivals if plain[text] is not None]
-        for text, ids in zip(asked, self.cut([plain[text] or "" for text in asked]), strict=True):
-            if len(ids) == 1 and ids[0] in rivals[text]:
-                found[text] = ids[0]
-        return found
+        return found, rivals
 
     @cached_property
     def texts(self) -> dict[int, str]:
@@ -394,7 +399,7 @@ def overlap_of(
         match: what counts as the same text.
     """
     overlap = torch.full((target.size,), -1)
-    own, by_text, spelled = source.vocabulary.ids, source.by_text, source.spelled
+    own, spelled = source.vocabulary.ids, source.spelled
     by_letters: dict[str, int] = {}
     if match == "fuzzy":
         plainly = {letters for number, letters in source.letters.items() if source.spelled[number] == letters.encode()}
@@ -402,10 +407,13 @@ def overlap_of(
             if letters not in plainly or source.spelled[number] == letters.encode():
                 by_letters.setdefault(letters, number)
     tokens = {number: token for token, number in target.vocabulary.ids.items()}
-    for number, text in target.spelled.items():
-        found = own.get(tokens[number])
-        if found is None or spelled.get(found) != text:
-            found = by_text.get(text, by_text.get(target.otherwise.get(number, text)))
+    alike = {n: own[tokens[n]] for n, text in target.spelled.items() if spelled.get(own.get(tokens[n], -1)) == text}
+    others = {n: [text, target.otherwise.get(n, text)] for n, text in target.spelled.items() if n not in alike}
+    by_text = source.by_text({text for both in others.values() for text in both})
+    for number, found in alike.items():
+        overlap[number] = found
+    for number, (text, other) in others.items():
+        found = by_text.get(text, by_text.get(other))
         if found is None and by_letters:
             found = by_letters.get(target.letters.get(number, ""))
         if found is not None:
@@ -456,7 +464,8 @@ def pieces_of(source: Tokens, target: Tokens) -> list[Tensor]:
     """
     found = [torch.empty(0, dtype=torch.long)] * target.size
     for spellings in (target.spelled, target.otherwise):
-        texts = {number: text for number, spelled in spellings.items() if (text := _decoded(spelled)) is not None}
+        left = {number: _decoded(spelled) for number, spelled in spellings.items() if len(found[number]) != 1}
+        texts = {number: text for number, text in left.items() if text is not None}
         for number, pieces in zip(texts, source.cut(list(texts.values())), strict=True):
             if pieces and not 0 < len(found[number]) <= len(pieces):
                 found[number] = torch.tensor(pieces)
