@@ -347,7 +347,7 @@ def test_squared_relu_keeps_its_size_and_what_is_not_known_is_refused():
     output = net(torch.randn(64, 256, generator=torch.Generator().manual_seed(0))).detach()
     assert float(output.std()) == pytest.approx(1, rel=0.1)
     net = Squared(lambda x: torch.maximum(x, x.flip(-1)))
-    with pytest.raises(MethodError, match=r"down\.weight reads 'unknown \(maximum\)'.*(?s:.*)activation=gelu"):
+    with pytest.raises(MethodError, match=r"up\.weight feeds 'unknown \(maximum\)'.*(?s:.*)activation=gelu"):
         initialize(net, method="vi3nr", inputs=torch.zeros(1, 256))
     initialize(net, method="vi3nr", inputs=torch.zeros(1, 256), options={"activation": "mul(x, exp(neg(x)))"})
 

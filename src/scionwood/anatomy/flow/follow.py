@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from scionwood.anatomy.build import Model
-from scionwood.anatomy.depth import block_lists, indices_in, template
 from scionwood.anatomy.flow.ancestry import Ancestry
 from scionwood.anatomy.flow.attentions import Attentions
-from scionwood.anatomy.flow.functions import UNKNOWN, Function, composed, is_elementwise
+from scionwood.anatomy.flow.functions import UNKNOWN, is_elementwise
+from scionwood.anatomy.flow.layers import Layers
+from scionwood.anatomy.flow.parameters import derived, placeholders, viewed
+from scionwood.anatomy.flow.readings import FILLED, PLAIN, STATISTICS, Readings, multiplied
 from scionwood.anatomy.flow.records import Flow, Kind, Residual, Use
 from scionwood.anatomy.flow.recurrent import cells, gives
-from scionwood.anatomy.flow.state import State, after_weight, same_source
-from scionwood.anatomy.flow.views import moved, permuted, rows_taken
+from scionwood.anatomy.flow.state import State, after_weight, joined, same_source, start_of
+from scionwood.anatomy.flow.views import moved, rows_taken
 from scionwood.anatomy.nodes import (
     ACTIVATIONS,
     CASTS,
@@ -33,7 +33,6 @@ from scionwood.anatomy.nodes import (
     module_path,
     operation,
     shape_of,
-    uncast,
 )
 
 __all__ = ["Follower"]
@@ -48,9 +47,7 @@ class Follower:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph = model.program.graph
-        self.lists = block_lists(model.module)
         self.states: dict[fx.Node, State] = {}
-        self.layer_lists = self.lists
         self.first: dict[str, tuple[Kind, fx.Node, dict[str, Any]]] = {}
         self.residuals: list[Residual] = []
         self.attentions = Attentions()
@@ -60,12 +57,12 @@ class Follower:
         self.rows: dict[str, tuple[fx.Node, Tensor]] = {}
         self.idle: set[str] = set()
         self.ancestry = Ancestry(self.graph)
-        specs = self.model.program.graph_signature.input_specs
-        self.constants = {getattr(spec.arg, "name", ""): spec.target or "" for spec in specs}
+        self.layers = Layers(model.module, self.ancestry)
+        self.readings = Readings(model, self.states)
 
     def result(self) -> Flow:
         """Follow the graph."""
-        names = self._placeholders()
+        names = placeholders(self.model)
         for node in self.graph.nodes:
             self.ancestry.add(node)
             if node.op == "placeholder":
@@ -79,7 +76,7 @@ class Follower:
             elif node.op == "get_attr":
                 self.states[node] = State(constant=True)
         self._take_the_rest(names)
-        self._keep_layers()
+        self.residuals = self.layers.keep(self.residuals)
         return Flow(tuple(self._uses()), tuple(self.residuals))
 
     def _write(self, node: fx.Node, written: State) -> None:
@@ -89,7 +86,7 @@ class Follower:
         for part, view in self.ancestry.changed_by(node):
             state = self.states[view]
             if not state.parameter and any(user not in self.states for user in view.users):
-                merged = self._merge(view, [written] if state.constant else [state, written])
+                merged = joined(view, [written] if state.constant else [state, written])
                 same = written.labels is not None and same_source(self.states[part], written)
                 self.states[view] = dataclasses.replace(merged, labels=state.labels if same else None)
 
@@ -107,24 +104,6 @@ class Follower:
             if state is not None and state.parameter in parameters and node.users:
                 self._use(state.parameter, "other", min(node.users, key=self.ancestry.number.__getitem__))
 
-    def _placeholders(self) -> dict[str, State]:
-        stored = self.model.module.state_dict(keep_vars=True)
-        kept: dict[int, str] = {}
-        first = {name: kept.setdefault(id(tensor), name) for name, tensor in stored.items()}
-        found: dict[str, State] = {}
-        for spec in self.model.program.graph_signature.input_specs:
-            name, target = getattr(spec.arg, "name", ""), spec.target or ""
-            if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and target in stored:
-                tensor = stored[target]
-                found[name] = (
-                    State(parameter=first[target], order=tuple(range(tensor.dim())))
-                    if tensor.is_floating_point()
-                    else State(constant=True)
-                )
-            elif spec.kind == InputKind.USER_INPUT:
-                found[name] = State(reads="input")
-        return found
-
     # One operation.
 
     def _call(self, node: fx.Node) -> State:
@@ -141,7 +120,7 @@ class Follower:
         live = [(arg, self.states[arg]) for arg in node.all_input_nodes if not self.states[arg].constant]
         parameters = [state.parameter for _, state in live if state.parameter]
         if len(parameters) == len(live) and len(set(parameters)) == 1:
-            return self._derived(node, live[0][1])
+            return derived(node, live[0][1], self.readings.given)
         if name in ("add", "sub", "rsub"):
             return self._add(node)
         if name in ("mul", "div"):
@@ -152,106 +131,26 @@ class Follower:
         if not active:
             return State()
         main = active[0][1]
-        merged = self._merge(node, [state for _, state in active])
+        merged = joined(node, [state for _, state in active])
         if name in ACTIVATIONS:
             merged = dataclasses.replace(merged, reads=name, labels=main.labels)
         if name in ("softmax", "_softmax"):
             return dataclasses.replace(merged, softmax=True, reads="softmax", labels=None)
-        merged = self._computed(node, merged) if name not in ACTIVATIONS or is_elementwise(node) else merged
-        if name in _STATISTICS or (name == "pow" and node.args[1] in (-0.5, 0.5)):
+        merged = self.readings.computed(node, merged) if name not in ACTIVATIONS or is_elementwise(node) else merged
+        if name in STATISTICS or (name == "pow" and node.args[1] in (-0.5, 0.5)):
             return dataclasses.replace(merged, statistic=True)
         return merged
-
-    def _derived(self, node: fx.Node, state: State) -> State:
-        """A simple function of one parameter: exp(A), 1 + w; a multiple of it is still it, and so is what zeros were laid around."""
-        name = operation(node)
-        if name in ("pad", "constant_pad_nd"):
-            return dataclasses.replace(state, order=None)
-        if name == "neg":
-            return dataclasses.replace(state, factor=-state.factor)
-        if name in ("mul", "div") and len(node.args) == 2:
-            left, right = (self._given(arg) if isinstance(arg, fx.Node) else arg for arg in node.args)
-            number = right if left is None or name == "div" else left
-            if isinstance(number, (int, float)) and number:
-                factor = state.factor * number if name == "mul" else state.factor / number
-                return dataclasses.replace(state, factor=factor)
-        return State(parameter=state.parameter, computed=True)
-
-    def _computed(self, node: fx.Node, merged: State) -> State:
-        """What reads an operation on every number by itself, if its result is a function of one value."""
-        name, function = operation(node), composed(node, self._given)
-        if function is not None:
-            known = function.reads in (function.before, name) or function.before in _PLAIN
-            return dataclasses.replace(
-                merged, function=function, reads=function.reads if known else f"{UNKNOWN} ({name})"
-            )
-        condition = self.states[node.all_input_nodes[0]].function if name == "where" else None
-        chosen = condition is not None and condition.before != "input"
-        parameters = any(self.states[arg].parameter for arg in node.all_input_nodes)
-        if is_elementwise(node) and _is_float(node) and not parameters and (chosen or name not in _LINEAR):
-            return dataclasses.replace(merged, reads=f"{UNKNOWN} ({name})")
-        return merged
-
-    def _given(self, arg: fx.Node) -> Function | float | None:
-        """What an argument is in a function: a function itself, or a number."""
-        state = self.states[arg]
-        number = self._number(arg) if state.constant or operation(arg) in _FILLED else None
-        if number is not None or state.constant or state.parameter:
-            return number
-        start = uncast(arg)
-        return state.function or Function(start, self.states[start].reads)
-
-    def _number(self, node: fx.Node) -> float | None:
-        """The one number that a constant is of."""
-        if node.op == "placeholder":
-            value = self.model.program.constants.get(self.constants.get(node.name, ""))
-            return float(value) if type(value) is Tensor and value.numel() == 1 and not value.is_meta else None
-        name, inputs = operation(node), node.all_input_nodes
-        if name in _FILLED:
-            written = any(not is_elementwise(user) or user.target._schema.is_mutable for user in node.users)  # type: ignore[union-attr]
-            return None if written else _FILLED[name](node)
-        return self._number(inputs[0]) if name in VIEWS | CASTS and len(inputs) == 1 else None
-
-    def _merge(self, node: fx.Node, states: Sequence[State]) -> State:
-        """What is known of something made of several values without a weight."""
-        if not states:
-            return State()
-        labelled = [state.labels for state in states if isinstance(state.labels, Tensor)]
-        shape = shape_of(node)
-        labels = next((own for own in labelled if shape is not None and tuple(own.shape) == shape), None)
-        reads = {state.reads for state in states}
-        return State(
-            reads=reads.pop() if len(reads) == 1 else "identity",
-            summed=any(state.summed for state in states),
-            weights=frozenset().union(*(state.weights for state in states)),
-            attended=next((state.attended for state in states if state.attended), None),
-            score=next((state.score for state in states if state.score), None),
-            softmax=any(state.softmax for state in states),
-            statistic=all(state.statistic for state in states),
-            labels=labels,
-        )
 
     def _move(self, node: fx.Node) -> State:
         state = self.states[node.all_input_nodes[0]]
         if state.parameter:
-            return self._view(node, state)
-        merged = self._merge(node, [state])
+            return viewed(node, state)
+        merged = joined(node, [state])
         function = state.function
         # Two parts of one value are two values.
         if function is not None and operation(node) not in CASTS:
             function = dataclasses.replace(function, source=node)
         return dataclasses.replace(merged, labels=moved(node, state.labels), function=function)
-
-    def _view(self, node: fx.Node, state: State) -> State:
-        """What a view makes of a parameter: dimensions that are joined or cut are others."""
-        given, shape = shape_of(node.all_input_nodes[0]), shape_of(node)
-        if operation(node) in ("expand", "expand_as") and _is_repeated(given, shape):
-            return state
-        if given is None or shape is None or operation(node) not in _RESHAPES or _wide(given) == _wide(shape):
-            return dataclasses.replace(state, order=permuted(node, state.order))
-        if state.order != tuple(range(len(given))):
-            return State(parameter=state.parameter, computed=True)  # rows and columns are mixed
-        return dataclasses.replace(state, order=tuple(range(len(shape))), viewed=shape)
 
     def _cat(self, node: fx.Node) -> State:
         """Parts laid end to end: a token or a table of the model's own may be one of them."""
@@ -260,7 +159,7 @@ class Follower:
             if self.states[part].parameter:
                 self._use(self.states[part].parameter, "table", node)
         active = [part for part in parts if not self.states[part].parameter]
-        merged = self._merge(node, [self.states[part] for part in active])
+        merged = joined(node, [self.states[part] for part in active])
         labels = [self.states[part].labels for part in active]
         if len(active) == len(node.all_input_nodes) and all(own is not None for own in labels):
             listed = [self.states[part].labels for part in node.args[0]]  # type: ignore[union-attr]
@@ -274,7 +173,7 @@ class Follower:
         if state.parameter:
             constant = all(self.states[arg].constant for arg in node.all_input_nodes[1:])
             return self._look_up(state.parameter, node, constant=constant)
-        merged = self._merge(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
+        merged = joined(node, [self.states[arg] for arg in node.all_input_nodes if not self.states[arg].constant])
         if operation(node) == "index" and isinstance(state.labels, Tensor):
             places = [self._held(place) for place in node.args[1]]  # type: ignore[union-attr]
             if all(place is not None for place in places):
@@ -315,7 +214,7 @@ class Follower:
                 alone = len(active) == 1 and after_weight(active[0], self.states) and _rank_one(self.model, name)
                 self._use(name, "bias" if alone else "table", node)
         states = [self.states[arg] for arg in active]
-        merged = self._computed(node, self._merge(node, states))
+        merged = self.readings.computed(node, joined(node, states))
         if len(active) != 2:
             return merged
         left, right = active
@@ -336,21 +235,11 @@ class Follower:
             if name:
                 self._use(name, "gain" if _rank_one(self.model, name) else "other", node)
         states = [self.states[arg] for arg in active]
-        merged = self._computed(node, self._merge(node, states))
+        merged = self.readings.computed(node, joined(node, states))
         if len(states) != 2 or merged.function is not None:
             return merged
         self.ancestry.multiply(node, *active)
-        plain = [state for state in states if not state.statistic]
-        if len(plain) == 1:  # a norm that is written out
-            return dataclasses.replace(plain[0], reads="identity", function=None, summed=False)
-        if operation(node) == "div":  # by a sum of weights, or one norm by another
-            return dataclasses.replace(merged, reads=states[0].reads, statistic=False)
-        mixed = [state.reads for state in states if state.reads != "softmax"]
-        if len(mixed) == 1:  # the shares of a mean
-            return dataclasses.replace(merged, reads=mixed[0])
-        activated = [state.reads for state in states if state.reads not in _PLAIN]
-        merged.reads = _product(activated, one=same_source(*states)) or merged.reads
-        return merged
+        return multiplied(node, merged, states)
 
     # Norms.
 
@@ -381,7 +270,7 @@ class Follower:
             self._use(source.parameter, "table", node)
         self._use_weight(node, self.states[weight], kind, self._told(name, given), facts)
         self.weight_of[node] = name
-        if source.reads not in _PLAIN:
+        if source.reads not in PLAIN:
             self.feeds.update(dict.fromkeys(source.weights - self.feeds.keys(), source.reads))
         self.ancestry.weights.append(node)
         if isinstance(bias, fx.Node) and (beside := self.states[bias].parameter):
@@ -394,8 +283,8 @@ class Follower:
         """What a weight reads; that of a recurrence reads a constant first, and then its own results."""
         source = self.states[given]
         told = {"reads": source.reads, "reads_sum": source.summed}
-        start = _start(given)
-        if source.constant or (start.op == "call_function" and operation(start) in _FILLED):
+        start = start_of(given)
+        if source.constant or (start.op == "call_function" and operation(start) in FILLED):
             self.idle.add(name)
         elif name in self.idle:
             self.idle.remove(name)
@@ -464,7 +353,7 @@ class Follower:
         assert isinstance(given, fx.Node)
         assert isinstance(weight, fx.Node)
         if not self.states[weight].parameter:
-            return self._merge(node, [self.states[given]])
+            return joined(node, [self.states[given]])
         order = self.states[weight].order
         transposed = order is not None and order[-2:] == tuple(sorted(order[-2:]))
         return self._weigh(node, weight, given, "linear", None, transposed=transposed, stacked=True)
@@ -481,7 +370,7 @@ class Follower:
                 return self._weigh(node, parameters[0], active[0], "linear", None, transposed=written == [False, True])
         for arg in parameters:
             self._use(self.states[arg].parameter, "other", node)
-        merged = self._merge(node, [self.states[arg] for arg in active])
+        merged = joined(node, [self.states[arg] for arg in active])
         terms, _, out = str(node.args[0]).partition("->")
         if len(active) == 2 and set(terms) - set(out) - {",", " "}:  # summed over
             merged.reads = "identity"
@@ -491,7 +380,7 @@ class Follower:
         arguments = arguments_of(node)
         given, weight = arguments["input"], arguments["weight"]
         if not self.states[weight].parameter:
-            return self._merge(node, [self.states[given]])
+            return joined(node, [self.states[given]])
         transposed = "transpose" in operation(node) or bool(arguments.get("transposed"))
         groups = int(arguments.get("groups") or 1)
         return self._weigh(
@@ -534,7 +423,7 @@ class Follower:
         if states[0].softmax and states[0].score is not None:
             return self._attend(node, *states[0].score, states[1])
         score = (states[0].labels, states[1].labels)
-        return dataclasses.replace(self._merge(node, states), score=score, labels=None, reads="identity")
+        return dataclasses.replace(joined(node, states), score=score, labels=None, reads="identity")
 
     def _attend(self, node: fx.Node, query: Any, key: Any, value: State) -> State:
         """Note an attention, by the labels of its queries and keys; the labels of what it gives are columns, head by head."""
@@ -553,7 +442,7 @@ class Follower:
     # Putting it together.
 
     def _uses(self) -> Iterator[Use]:
-        final, layers = self.ancestry.final(), self._layers()
+        final = self.ancestry.final()
         attended = {
             node: [self.ancestry.nodes[number] for number in numbers]
             for node, numbers in self.attentions.sources.items()
@@ -561,8 +450,9 @@ class Follower:
         branches = self.ancestry.branches(self.residuals, attended)
         projections = self.attentions.projections()
         ordered = sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]])
+        layers = self.layers.numbered(name for name, _ in ordered)
         for order, (name, (kind, node, facts)) in enumerate(ordered):
-            block = self._block_of(name, self.layer_lists)
+            block = self.layers.block_of(name)
             layer, count = layers.get(block or "", (None, 0))
             yield Use(
                 tensor=name,
@@ -579,52 +469,6 @@ class Follower:
                 branch=branches.get(node),
                 projections=tuple(projections.get(name, ())) if kind == "linear" else (),
             )
-
-    def _keep_layers(self) -> None:
-        """What repeats inside of a residual block is no layer, nor is a stage: where there are branches, they tell the layers.
-
-        A list repeats one block, or the residual stream runs through blocks of several kinds, which are not the parts of
-        such a block themselves: other parts that are numbered, as heads for several tasks, are no layers.
-        """
-        through = [path for path, size in self.lists.items() if self._is_passed_through(path, size)]
-        outer = {path for path in through if not any(path.startswith(f"{other}.") for other in through)}
-        self.lists = {
-            path: size for path, size in self.lists.items() if path in outer or _alike(self.model.module, path)
-        }
-        self.residuals = [dataclasses.replace(own, block=self._block(own.node)) for own in self.residuals]
-        lists = {block.rpartition(".")[0] for residual in self.residuals if (block := residual.block)}
-        inner = {path for path in lists if not any(other.startswith(f"{path}.") for other in lists)}
-        self.layer_lists = {path: size for path, size in self.lists.items() if not lists or path in inner}
-
-    def _is_passed_through(self, path: str, size: int) -> bool:
-        """Whether every part of a list has residual sums, and takes the stream from the part before without a weight between."""
-        sums: dict[int, list[Residual]] = {}  # in the order of execution
-        for own in self.residuals:
-            for _, index in indices_in(f"{module_path(own.node)}.", {path: size}):
-                sums.setdefault(index, []).append(own)
-        return len(sums) == size and all(
-            any(self.ancestry.is_stream(own.node, other.start) for own in early for other in late)
-            for early, late in itertools.pairwise(sums.values())
-        )
-
-    def _layers(self) -> dict[str, tuple[int, int]]:
-        """The number of every block among its likes, in the order of execution."""
-        groups: dict[str, dict[str, None]] = {}
-        for name, _ in sorted(self.first.items(), key=lambda item: self.ancestry.number[item[1][1]]):
-            block = self._block_of(name, self.layer_lists)
-            if block is not None:
-                groups.setdefault(template(f"{block}.", self.lists), {})[block] = None
-        return {block: (place + 1, len(blocks)) for blocks in groups.values() for place, block in enumerate(blocks)}
-
-    def _block_of(self, name: str, lists: Mapping[str, int]) -> str | None:
-        inside = list(indices_in(name, lists))
-        if not inside:
-            return None
-        path, index = inside[-1]
-        return f"{path}.{index}" if path else str(index)
-
-    def _block(self, node: fx.Node) -> str | None:
-        return self._block_of(f"{module_path(node)}.", self.lists)
 
 
 _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
@@ -645,74 +489,10 @@ _RULES: dict[str, Callable[[Follower, fx.Node], State]] = {
     **dict.fromkeys(RECURRENT, Follower._recur),
 }
 
-_PLAIN = frozenset({"identity", "input", "softmax"})
-"""What a value reads that no activation function has made."""
-
-_LINEAR = frozenset({"add", "sub", "rsub", "mul", "div", "where", "masked_fill", "lerp"})
-"""Operations on several values that are linear in each."""
-
-_STATISTICS = frozenset({"rsqrt", "sqrt", "reciprocal", "std", "linalg_vector_norm", "norm"})
-
-_RESHAPES = frozenset({"view", "reshape", "_unsafe_view", "flatten", "unflatten"})
-
-_FILLED: dict[str, Callable[[fx.Node], Any]] = {
-    **dict.fromkeys(("zeros", "new_zeros", "zeros_like"), lambda _: 0.0),
-    **dict.fromkeys(("ones", "new_ones", "ones_like"), lambda _: 1.0),
-    **dict.fromkeys(("full", "new_full", "full_like"), lambda node: arguments_of(node)["fill_value"]),
-    "scalar_tensor": lambda node: arguments_of(node)["s"],
-}
-"""Operations that give one number throughout, and which."""
-
-_TAKEN_APART = {"tanh": "gelu", "erf": "gelu", "sigmoid": "silu"}
-"""x times this function of x: the activation function that it is a part of."""
-
 
 def _stacked(order: tuple[int, ...] | None) -> bool:
     """Whether a map is one of several that a tensor packs, or is all of them."""
     return order is not None and (len(order) == 3 or (len(order) == 2 and 0 not in order))
-
-
-def _alike(module: torch.nn.Module, path: str) -> bool:
-    """Whether a list of blocks repeats one: parts of different kinds that are numbered are no layers."""
-    return len({type(child) for child in module.get_submodule(path).children()}) == 1
-
-
-def _product(activated: Sequence[str], *, one: bool) -> str | None:
-    """What reads the product of two values, by the activation functions that made them.
-
-    Args:
-        activated: one for each value that is not linear.
-        one: both values are made of one.
-    """
-    unknown = next((name for name in activated if name.startswith(UNKNOWN)), None)
-    if one and len(set(activated)) == 1 and len(activated) == 2:
-        return activated[0]
-    if unknown or len(activated) != 1:
-        return unknown or " * ".join(activated) or None
-    name = activated[0]
-    return _TAKEN_APART.get(name, name) if one else f"gated {name}"
-
-
-def _start(node: fx.Node) -> fx.Node:
-    """The value that a value is a view or a part of."""
-    while node.op == "call_function" and operation(node) in VIEWS | CASTS and node.all_input_nodes:
-        node = node.all_input_nodes[0]
-    return node
-
-
-def _is_repeated(given: Sequence[int] | None, shape: Sequence[int] | None) -> bool:
-    """Whether a view is of the whole value again and again: one for each of a batch."""
-    core = list(itertools.dropwhile(lambda size: size == 1, given or ()))
-    return bool(core and shape) and list(shape or ())[-len(core) :] == core
-
-
-def _wide(shape: Sequence[int]) -> list[int]:
-    return [size for size in shape if size != 1]
-
-
-def _is_float(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _rank_one(model: Model, name: str) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from scionwood.anatomy.flow.functions import Function
-from scionwood.anatomy.nodes import CASTS, VIEWS, operation
+from scionwood.anatomy.nodes import CASTS, VIEWS, operation, shape_of
 
-__all__ = ["State", "after_weight", "same_source"]
+__all__ = ["State", "after_weight", "joined", "same_source", "start_of"]
 
 
 @dataclasses.dataclass
@@ -54,11 +54,37 @@ class State:
     labels: Any = None  # a tensor, or a list of them for what a split gives
 
 
-def after_weight(node: fx.Node, states: Mapping[fx.Node, State]) -> bool:
-    """Whether a value is the result of a contraction with a weight, but for views: what is added to it is a bias."""
+def joined(node: fx.Node, states: Sequence[State]) -> State:
+    """What is known of something made of several values without a weight."""
+    if not states:
+        return State()
+    labelled = [state.labels for state in states if isinstance(state.labels, Tensor)]
+    shape = shape_of(node)
+    labels = next((own for own in labelled if shape is not None and tuple(own.shape) == shape), None)
+    reads = {state.reads for state in states}
+    return State(
+        reads=reads.pop() if len(reads) == 1 else "identity",
+        summed=any(state.summed for state in states),
+        weights=frozenset().union(*(state.weights for state in states)),
+        attended=next((state.attended for state in states if state.attended), None),
+        score=next((state.score for state in states if state.score), None),
+        softmax=any(state.softmax for state in states),
+        statistic=all(state.statistic for state in states),
+        labels=labels,
+    )
+
+
+def start_of(node: fx.Node) -> fx.Node:
+    """The value that a value is a view or a part of."""
     while node.op == "call_function" and operation(node) in VIEWS | CASTS and isinstance(node.args[0], fx.Node):
         node = node.args[0]
-    return node in states[node].weights
+    return node
+
+
+def after_weight(node: fx.Node, states: Mapping[fx.Node, State]) -> bool:
+    """Whether a value is the result of a contraction with a weight, but for views: what is added to it is a bias."""
+    start = start_of(node)
+    return start in states[start].weights
 
 
 def same_source(left: State, right: State) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
@@ -20,7 +20,7 @@ from torch import Tensor
 from scionwood.errors import MethodError, nearest
 from scionwood.methods.initialize.site import Site
 
-__all__ = ["ACTIVATIONS", "Activation", "Function", "activation", "reading"]
+__all__ = ["ACTIVATIONS", "Activation", "Function", "activation", "reading", "reading_or_feeding"]
 
 Function: TypeAlias = str | Callable[[Tensor], Tensor]
 """An activation function, by its name or itself."""
@@ -269,13 +269,30 @@ def reading(site: Site, override: Function | None = None) -> Activation:
     Raises:
         MethodError: it is not known which function a site reads, with what to do.
     """
+    return _counted_with(site, "reads", override)
+
+
+def reading_or_feeding(site: Site, override: Function | None = None) -> Activation:
+    """Return the activation function that a site reads; of the first layer, which reads none, that which it feeds.
+
+    >>> reading_or_feeding(Site("fc.weight", "linear", (4, 4), reads="input", feeds="tanh")).name
+    'tanh'
+
+    Raises:
+        MethodError: it is not known which function that is, with what to do.
+    """
+    return _counted_with(site, "feeds" if site.reads == "input" else "reads", override)
+
+
+def _counted_with(site: Site, does: Literal["reads", "feeds"], override: Function | None) -> Activation:
     if override is not None:
         return activation(override)
+    name = (site.feeds or "identity") if does == "feeds" else site.reads
     try:
-        return activation(site.reads)
+        return activation(name)
     except MethodError as error:
         raise MethodError(
-            f"{site.name} reads {site.reads!r}, which is no activation function that has its numbers here.",
+            f"{site.name} {does} {name!r}, which is no activation function that has its numbers here.",
             hint="Say which one to count with, as a name or written out (activation=gelu, activation=leaky_relu(0.2), "
             f"activation=mul(x, exp(neg(x)))). Names are {', '.join(ACTIVATIONS)}.",
         ) from error

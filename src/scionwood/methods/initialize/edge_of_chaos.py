@@ -18,7 +18,7 @@ and gives no default; 0.2 is that of its examples. It has no code: the equations
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.activations import Activation, Function, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading, reading_or_feeding
 from scionwood.methods.initialize.activations import activation as named
 from scionwood.methods.initialize.drawing import normal, zeros
 from scionwood.methods.initialize.moments import correlated, moments
@@ -90,8 +90,8 @@ def taken(
     """
     if site.norm or not (site.is_weight or site.kind == "bias"):
         return ""
-    counted = _of_bias(site) if site.kind == "bias" else site
-    return note(reading(counted, activation), sigma_b, unstable, variance)
+    function = (reading_or_feeding if site.kind == "bias" else reading)(site, activation)
+    return note(function, sigma_b, unstable, variance)
 
 
 @method(scope="tensor", laws={"shape", "deterministic", "variance"}, paper="1902.06853", note=taken)
@@ -296,9 +296,4 @@ def bias_std(
     """
     if site.norm:
         return 0.0
-    return point_for(reading(_of_bias(site), activation), sigma_b, unstable, variance).sigma_b
-
-
-def _of_bias(site: Site) -> Site:
-    """The site whose activation a bias counts with."""
-    return site if site.reads != "input" else replace(site, reads=site.feeds)
+    return point_for(reading_or_feeding(site, activation), sigma_b, unstable, variance).sigma_b

@@ -20,7 +20,7 @@ becomes 2.5 to 3 after 30 layers of 512 and 28 to 39 after 60.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from scionwood.errors import MethodError
-from scionwood.methods.initialize.activations import Activation, Function, reading
+from scionwood.methods.initialize.activations import Activation, Function, reading_or_feeding
 from scionwood.methods.initialize.activations import activation as named
 from scionwood.methods.initialize.drawing import normal, uniform, zeros
 from scionwood.methods.initialize.moments import moments
@@ -118,7 +118,7 @@ def _counted(
     site: Site, activation: Function | None, frequency: float, sigma: float | Literal["backward"]
 ) -> tuple[Activation, float]:
     """The function to count with, and the std that is wanted before it; the first layer's is the one that it feeds."""
-    function = reading(site if site.reads != "input" else replace(site, reads=site.feeds), activation)
+    function = reading_or_feeding(site, activation)
     if function.name == "identity":
         return function, 1.0 if sigma == "backward" else sigma
     function = function.scaled(frequency)
