@@ -355,6 +355,8 @@ def test_lists_follow_the_layers_where_they_have_an_entry_for_each(
 
 REFUSED = [
     ({"set": {"intermediate_size": 40}}, MatchError, "scionwood select"),
+    ({"set": {"hidden_size": -5, "intermediate_size": -1}}, MethodError, "sizes must be positive"),
+    ({"set": {"hidden_size": -5, "intermediate_size": -1}}, MethodError, "intermediate_size is -1"),
     ({"set": {"num_hidden_layers": 1}}, MatchError, "scionwood select"),
     ({"set": {"num_attention_heads": 12}}, MatchError, "unless it is set, too (head_dim)"),
     ({"set": {"vocab_size": 120}}, MatchError, "scionwood vocabulary"),

@@ -57,6 +57,7 @@ def target_config(
         before["architectures"] = source.get("architectures")
     _check_settings(changes or {})
     asked = _paths(before, changes or {})
+    _check_signs(before, asked)
     config = copy.deepcopy(before)
     # What a file asks for is taken at its word; a source's own settings are a start, and follow what is changed.
     for path, value in [*(worked_out(before, asked) if like is None else {}).items(), *asked.items()]:
@@ -134,6 +135,22 @@ def _paths(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[tuple[str
             hint=f"its sizes are {', '.join(sorted(_sizes(config)))}",
         )
     return found
+
+
+def _check_signs(before: dict[str, Any], asked: Mapping[tuple[str, ...], Any]) -> None:
+    """Refuse sizes below zero, at which every family fails in its own words."""
+    wrong = [
+        f"{'.'.join(path)} is {value}"
+        for path, value in asked.items()
+        if type(value) is int and value < 0 and type(old := _at(before, path)) is int and old > 0
+    ]
+    if wrong:
+        raise MethodError("sizes must be positive", problems=wrong)
+
+
+def _at(config: dict[str, Any], path: Sequence[str]) -> Any:
+    part = _part(config, path[:-1])
+    return None if part is None else part.get(path[-1])
 
 
 def _part(config: dict[str, Any], path: Sequence[str]) -> Any:
