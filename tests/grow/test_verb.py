@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +44,17 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.down(self.up(x).relu())
+
+
+class Sized(nn.Module):
+    """A net that computes something with its width, beyond its weights."""
+
+    def __init__(self, width: int, does: Callable[[Tensor, int], Tensor]) -> None:
+        super().__init__()
+        self.up, self.down, self.does = nn.Linear(8, width), nn.Linear(width, 8), does
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.does(self.up(x), self.up.out_features))
 
 
 def tensors(checkpoint: scionwood.Checkpoint) -> dict[str, Tensor]:
@@ -489,3 +501,25 @@ def test_an_unknown_depth_rule_is_refused_where_no_depth_grows_too(depth: Any) -
     small, large = (nn.Sequential(nn.Linear(4, n), nn.Linear(n, 2)) for n in (3, 6))
     with pytest.raises(MethodError, match="unknown depth rule 'stak' .did you mean 'stack'"):
         scionwood.grow(small, like=large, inputs=torch.zeros(1, 4), depth=depth)
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        (lambda x, width: x + 1 / width, "add takes the constant 0.05, the source's 0.1"),
+        (lambda x, width: width - x, "rsub takes the constant 20, the source's 10"),
+        (lambda x, width: x.abs() ** (1 / width), "exponent of pow is 0.05, the source's 0.1"),
+        (lambda x, width: x.clamp(min=-1 / width), "min of clamp is -0.05, the source's -0.1"),
+        (lambda x, width: nn.functional.threshold(x, 1 / width, 0), "threshold of threshold is 0.05, the source's 0.1"),
+        (lambda x, width: nn.functional.leaky_relu(x, 1 / width), "negative_slope of leaky_relu is 0.05, the source's"),
+        (lambda x, width: x * float(width > 10), "mul takes the constant 1, the source's 0"),
+        (lambda x, width: x.relu() if width > 10 else x.sigmoid(), "it computes relu, the source's sigmoid"),
+        (lambda x, width: x.relu() if width > 10 else x, "it computes relu, the source's nothing there"),
+        (lambda x, width: x if width > 10 else x.relu(), "it computes nothing there, the source's relu"),
+    ],
+)
+def test_what_is_computed_from_a_width_is_said(does: Callable[[Tensor, int], Tensor], reason: str) -> None:
+    large = scionwood.grow(Sized(10, does), like=Sized(20, does), inputs=torch.zeros(2, 8))
+    said = [entry.detail for entry in large.ledger or () if entry.action == "changed"]
+    assert len(said) == 1
+    assert f"the model: {reason}" in said[0]

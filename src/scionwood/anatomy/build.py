@@ -53,11 +53,13 @@ MOST_BLOCKS = 10_000
 MOST_CONSTANT_BYTES = 2**31
 
 
-def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "config") -> Model:
+def from_config(
+    config: Mapping[str, Any] | PretrainedConfig, source: str = "config", *, length: int | None = None
+) -> Model:
     """Build the model that a transformers config describes, on the meta device.
 
     The class is the first of ``architectures`` that transformers has, else the family's base model. Configs that would run code of
-    their own are refused.
+    their own are refused. Example texts are of ``length`` tokens, where it is given.
 
     Raises:
         AnatomyError: the family is unknown, asks for remote code, or cannot be built with these sizes.
@@ -94,7 +96,7 @@ def from_config(config: Mapping[str, Any] | PretrainedConfig, source: str = "con
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     _without_storage(module, mode)
     failures: list[str] = []
-    for inputs in example_inputs(module, settings):
+    for inputs in example_inputs(module, settings, length):
         try:
             with mode:
                 program = export(module, (), {name: _ghost(tensor) for name, tensor in inputs.items()})

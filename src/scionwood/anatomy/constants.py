@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["standing"]
+__all__ = ["among", "standing"]
 
 _RELATIVE, _ABSOLUTE = 1e-6, 1e-7
 
@@ -38,3 +38,18 @@ def standing(few: Sequence[Tensor], many: Sequence[Tensor]) -> Tensor | None:
     # Low frequencies are tiny beside high ones: each number is compared with itself.
     same = torch.isclose(theirs[nearest], mine, rtol=_RELATIVE, atol=_ABSOLUTE)
     return nearest if bool(same.all()) and len(nearest.unique()) == len(nearest) else None
+
+
+def among(old: Tensor, new: Tensor) -> bool:
+    """Whether a table is a part of another: the same, or along the one dimension that differs all its rows are among the other's."""
+    if old.numel() <= 1 or old.dim() != new.dim() or not old.is_floating_point():
+        return True  # single numbers are factors
+    differ = [dim for dim in range(old.dim()) if old.shape[dim] != new.shape[dim]]
+    if len(differ) > 1:
+        return True
+    dim = differ[0] if differ else 0
+    rows = [table.movedim(dim, 0).reshape(table.shape[dim], -1).double().clamp(-1e9, 1e9) for table in (old, new)]
+    if not differ:
+        return torch.allclose(*rows, rtol=1e-5, atol=1e-6)
+    distance = torch.cdist(*rows, p=float("inf"), compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.allclose(rows[0], rows[1][distance.argmin(dim=1)], rtol=1e-5, atol=1e-6)

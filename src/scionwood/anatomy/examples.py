@@ -42,12 +42,13 @@ _COMPANIONS = (
 _MASKS = ("attention_mask", "decoder_attention_mask")
 
 
-def example_inputs(module: nn.Module, settings: Any) -> Iterator[dict[str, Tensor]]:
+def example_inputs(module: nn.Module, settings: Any, length: int | None = None) -> Iterator[dict[str, Tensor]]:
     """Sets of inputs to try, the richest first; what the forward's signature names decides which.
 
     Args:
         module: whose ``forward`` says what it takes.
         settings: its config, which says the sizes.
+        length: of how many tokens texts are; several are tried, unless given.
     """
     takes = inspect.signature(module.forward).parameters
     main = getattr(module, "main_input_name", "input_ids")
@@ -62,8 +63,8 @@ def example_inputs(module: nn.Module, settings: Any) -> Iterator[dict[str, Tenso
         sets = [[main], required]
     config = getattr(module, "config", settings)
     tried: list[dict[str, Any]] = []
-    for length in _lengths(config):
-        maker = _Maker(config, length)
+    for tokens in _lengths(config) if length is None else (length,):
+        maker = _Maker(config, tokens)
         for names, masks in itertools.product(sets, ((), _MASKS)):
             chosen = [*names, *(name for name in (*_COMPANIONS, *masks) if name in takes and name not in names)]
             for inputs in maker.sets(chosen, required):

@@ -14,7 +14,7 @@ from scionwood.anatomy.atoms import Dim, leaves
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.walk import Value, Walk
 
-__all__ = ["Trace", "trace"]
+__all__ = ["Trace", "prune", "trace"]
 
 
 @dataclasses.dataclass
@@ -43,8 +43,7 @@ def trace(model: Model) -> Trace:
     from scionwood.anatomy.rules import LABEL_RULES, RULES
 
     program = model.program
-    # A forward may compute what it only asks the shape of: a dead operation says nothing about the function.
-    program.graph.eliminate_dead_code(_must_stay)
+    prune(model)
     stored = set(model.module.state_dict(keep_vars=True))
     walk = Walk(RULES, LABEL_RULES)
     bound: dict[str, Any] = {}
@@ -82,6 +81,11 @@ def trace(model: Model) -> Trace:
     for parameter in dims.values():
         _forget_cuts(parameter)
     return Trace(dims, outputs, walk.roles, walk.paired, walk.unknown, used)
+
+
+def prune(model: Model) -> None:
+    """Take dead operations out of a model's graph: a forward may compute what it only asks the shape of."""
+    model.program.graph.eliminate_dead_code(_must_stay)
 
 
 def _pin_untaken(parameter: list[Dim]) -> None:

@@ -23,11 +23,9 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, fx
+from torch import fx
 
 from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction
-from scionwood.anatomy.absorb.nodes import ADD
 from scionwood.anatomy.build import Model
 from scionwood.anatomy.corrections.idle import Idle
 from scionwood.anatomy.corrections.norms import Norms
@@ -141,8 +139,6 @@ class _Corrector(Norms, Routing, Idle):
             name = operation(node)
             if self.route(node, theirs):
                 continue
-            if name in ADD | SCALES | {"scaled_dot_product_attention", "baddbmm"}:
-                self._table(node, theirs)
             if name in SCALES:
                 self._constant(node, theirs)
             elif name in STATISTICS:
@@ -177,18 +173,6 @@ class _Corrector(Norms, Routing, Idle):
             return
         divides = operation(node) != "mul" and place == 1
         self.absorb(node, mine / old if not divides else old / mine, f"a constant is {mine:.4g}, not {old:.4g}")
-
-    def _table(self, node: fx.Node, theirs: fx.Node) -> None:
-        """Constants that vary (slopes, rotary tables): each of the source's must be among the target's."""
-        if self.absorber.depends[node] == "constant":
-            return
-        for mine, old in zip(node.all_input_nodes, theirs.all_input_nodes, strict=False):
-            tables = self.absorber.tensor(mine), self.other.tensor(old)
-            if tables[0] is not None and tables[1] is not None and not _among(tables[1], tables[0]):
-                self.failures.append(
-                    f"{module_path(node)}: a constant that goes into {operation(node)} is another in the target, and no parameter "
-                    "can take that"
-                )
 
     def _active(self, absorber: Absorber, arg: Any) -> bool:
         return isinstance(arg, fx.Node) and absorber.depends[arg] != "constant"
@@ -328,18 +312,3 @@ class _Corrector(Norms, Routing, Idle):
         self.failures.append(
             f"{module_path(node)}: {operation(node)} is taken along an axis that goes from {old} to {mine}"
         )
-
-
-def _among(old: Tensor, new: Tensor) -> bool:
-    """Whether a table is a part of another: the same, or along the one dimension that differs all its rows are among the other's."""
-    if old.numel() <= 1 or old.dim() != new.dim() or not old.is_floating_point():
-        return True  # single numbers are factors
-    differ = [dim for dim in range(old.dim()) if old.shape[dim] != new.shape[dim]]
-    if len(differ) > 1:
-        return True
-    dim = differ[0] if differ else 0
-    rows = [table.movedim(dim, 0).reshape(table.shape[dim], -1).double().clamp(-1e9, 1e9) for table in (old, new)]
-    if not differ:
-        return torch.allclose(*rows, rtol=1e-5, atol=1e-6)
-    distance = torch.cdist(*rows, p=float("inf"), compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.allclose(rows[0], rows[1][distance.argmin(dim=1)], rtol=1e-5, atol=1e-6)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from torch import fx
+
 from scionwood.anatomy.absorb import AbsorbError
 from scionwood.anatomy.corrections.side_by_side import SideBySide
-from scionwood.anatomy.corrections.sites import PASSES, RECTIFIED, bare, within
-from scionwood.anatomy.flow import flow
+from scionwood.anatomy.corrections.sites import PASSES, RECTIFIED, bare, onward, within
+from scionwood.anatomy.flow import Residual, flow
 from scionwood.anatomy.nodes import operation
 
 __all__ = ["Idle"]
@@ -22,6 +25,7 @@ class Idle(SideBySide):
         residuals = flow(self.target).residuals
         for block in idle:
             inside = [r for r in residuals if r.block == block or (r.block or "").startswith(f"{block}.")]
+            inside = self._parallel(block, inside)
             if not inside:
                 self.failures.append(f"{block}: no sum of a stream and a branch is in it, so that it cannot do nothing")
                 continue
@@ -36,6 +40,20 @@ class Idle(SideBySide):
                     self.failures.append(f"{block}: what it adds to the stream cannot be zeroed: {error}")
                     continue
                 self.tell(changed, 0.0, "the block does nothing yet")
+
+    def _parallel(self, block: str, inside: Sequence[Residual]) -> list[Residual]:
+        """The sums of a block, and those that add another branch of it to one of them: branches side by side are sums in any order."""
+        found = list(inside)
+        sums = {residual.node for residual in found}
+        for residual in found:  # which grows
+            for user in onward(residual.node):
+                if user in sums or operation(user) != "add" or not within(user, block):
+                    continue
+                others = [arg for arg in user.args[:2] if isinstance(arg, fx.Node) and bare(arg) is not residual.node]
+                if len(others) == 1 and within(bare(others[0]), block) and bare(others[0]) not in sums:
+                    sums.add(user)
+                    found.append(dataclasses.replace(residual, node=user, stream=residual.node, branch=others[0]))
+        return found
 
     def _changes_stream(self, block: str, inside: Sequence[Any]) -> str | None:
         """Why a block with idle branches would still change what passes through it; nothing, if it would not."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from torch import fx
 
 from scionwood.anatomy.absorb import Absorber, AbsorbError
 from scionwood.anatomy.build import Model
-from scionwood.anatomy.corrections.sites import CONTRACTIONS, CONVOLUTIONS, SCALES, STATISTICS, site_of
+from scionwood.anatomy.corrections.alike import differences
+from scionwood.anatomy.corrections.sites import CONTRACTIONS, CONVOLUTIONS, SCALES, bare, by_place, site_of
 from scionwood.anatomy.depth import through
 from scionwood.anatomy.match import Match
 from scionwood.anatomy.nodes import module_path, operation
@@ -50,24 +51,19 @@ class SideBySide:
         self.absorber = Absorber(target, match.target.ties)
         self.other = Absorber(source, match.source.ties)
         self.told: dict[str, list[str]] = {}
-        self.failures: list[str] = []
+        self.failures: list[str] = differences(self.absorber, self.other, match)
         self.pairs = self._paired()
         self.done: set[fx.Node] = set()
         self.eps: float | None = None
         self.shares: dict[fx.Node, float] = {}
 
     def _paired(self) -> dict[fx.Node, fx.Node]:
-        theirs = _by_place(self.other.graph)
+        theirs = by_place(self.other.graph)
         pairs: dict[fx.Node, fx.Node] = {}
-        for (path, name), nodes in _by_place(self.absorber.graph).items():
+        for (path, name), nodes in by_place(self.absorber.graph).items():
             others = theirs.get((through(f"{path}.", self.match.depth).removesuffix("."), name), [])
             if len(others) == len(nodes):
                 pairs.update(zip(nodes, others, strict=True))
-            elif name in SCALES | STATISTICS | CONTRACTIONS:
-                self.failures.append(
-                    f"{path or 'the model'} has {len(nodes)} operations {name}, the source's {len(others)}: "
-                    "the two cannot be compared"
-                )
         order = self.absorber.number
         return dict(sorted(pairs.items(), key=lambda pair: order[pair[0]]))
 
@@ -98,9 +94,23 @@ class SideBySide:
         self.tell(changed, 1 / factor, why)
 
     def likes(self, node: fx.Node) -> list[fx.Node]:
-        """All that one line of one module computes, at every step and at every use; this one included."""
-        site = site_of(node)
-        return [other for other in self.pairs if other is node or (site[0] and site_of(other) == site)]
+        """All that one line of one module computes, at every step and at every use, and all that scales lookups of one table alike."""
+        site, table = site_of(node), self._looked_up(node)
+        return [
+            other
+            for other in self.pairs
+            if other is node
+            or (site[0] and site_of(other) == site)
+            or (table is not None and self._looked_up(other) == table)
+        ]
+
+    def _looked_up(self, node: fx.Node) -> tuple[Any, ...] | None:
+        """The table of which lookups are scaled, and by what in both models; nothing, if it is something else."""
+        if operation(node) not in SCALES or operation(bare(node.args[0])) != "embedding":  # type: ignore[arg-type]
+            return None
+        values = self.absorber.value(node.args[1]), self.other.value(self.pairs[node].args[1])
+        table = self.absorber.parameter_of(bare(node.args[0]).args[0])  # type: ignore[arg-type]
+        return None if None in values or table is None else (operation(node), table[0], *values)
 
     def tell(self, changed: Sequence[str], factor: float, why: str) -> None:
         for name in changed:
@@ -111,12 +121,3 @@ class SideBySide:
 
     def failed(self, node: fx.Node, factor: float, why: str, reason: str) -> None:
         self.failures.append(f"{module_path(node) or 'the model'}: {why}, and the factor {factor:.4g} stays: {reason}")
-
-
-def _by_place(graph: fx.Graph) -> dict[tuple[str, str], list[fx.Node]]:
-    """The operations by the module they are in and what they are called, in the order of the graph."""
-    found: dict[tuple[str, str], list[fx.Node]] = defaultdict(list)
-    for node in graph.nodes:
-        if node.op == "call_function":
-            found[module_path(node), operation(node)].append(node)
-    return found

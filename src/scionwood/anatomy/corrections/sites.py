@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "SCALES",
     "STATISTICS",
     "bare",
+    "by_place",
     "onward",
     "reduced",
     "scale_of",
@@ -93,3 +95,12 @@ def reduced(node: fx.Node) -> int:
         return value.numel()
     chosen = dims if isinstance(dims, (list, tuple)) else [dims]
     return math.prod(int(shape[dim]) for dim in chosen if isinstance(dim, int))
+
+
+def by_place(graph: fx.Graph) -> dict[tuple[str, str], list[fx.Node]]:
+    """The operations by the module they are in and what they are called, in the order of the graph."""
+    found: dict[tuple[str, str], list[fx.Node]] = defaultdict(list)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            found[module_path(node), operation(node)].append(node)
+    return found

@@ -26,6 +26,7 @@ from scionwood.verbs.grow.joining import Joiner, check_members, second_member
 from scionwood.verbs.grow.learning import Learner, documents_of, learn
 from scionwood.verbs.grow.making import Grower
 from scionwood.verbs.grow.maps import Growths
+from scionwood.verbs.grow.settings import unseen
 from scionwood.verbs.making import Maker
 from scionwood.verbs.pair import models_of, told_target
 from scionwood.verbs.target import Depth, Target, class_counts, with_dtype
@@ -135,7 +136,9 @@ def grow(
         found = _corrections(smaller, larger, pair, growths, blocks.idle)
         corrected = {"corrections": found.parameters, "told": found.told}
         maker = Grower(**given, **corrected, expanded=blocks.expanded, seed=seed)
-        verdict = _verdict((*_changed_by_method(growths, pair), *blocks.changed, *found.failures), found)
+        failures = [*_changed_by_method(growths, pair), *blocks.changed, *found.failures]
+        # What a short text shows is compared already; longer ones are looked at where that leaves a claim.
+        verdict = _verdict(failures or unseen(smaller, larger, pair), found)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
     recipe |= {"method": record.name.removeprefix("grow."), "options": resolved}
