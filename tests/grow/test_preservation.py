@@ -100,6 +100,13 @@ def test_branches_that_are_added_one_after_the_other_are_idle_both() -> None:
     assert made.difference < 1e-5
 
 
+def test_a_table_that_is_scaled_where_it_is_looked_up_takes_one_factor() -> None:
+    config = LISTED["BART"] | {"scale_embedding": True, "encoder_layers": 1, "decoder_layers": 1}
+    made = grown(config, {"d_model": 96, "encoder_attention_heads": 12, "decoder_attention_heads": 8})
+    assert made.claims, made.reasons
+    assert made.difference < 1e-5
+
+
 @pytest.mark.parametrize("rule", ["stack", "interleave", "depth_up_scaling"])
 def test_blocks_that_come_twice_change_the_function(rule: str) -> None:
     made = grown(LISTED["GPT-2"], {"n_layer": 3}, depth=rule)

@@ -523,3 +523,18 @@ def test_what_is_computed_from_a_width_is_said(does: Callable[[Tensor, int], Ten
     said = [entry.detail for entry in large.ledger or () if entry.action == "changed"]
     assert len(said) == 1
     assert f"the model: {reason}" in said[0]
+
+
+def test_tables_that_a_class_makes_for_each_size_and_never_stores_change_the_function(tmp_path: Path) -> None:
+    sizes = {"d_model": 12, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = transformers.MarianConfig(
+        vocab_size=20, **sizes, **heads, max_position_embeddings=32, pad_token_id=1, decoder_start_token_id=1
+    )
+    transformers.MarianMTModel(config).save_pretrained(tmp_path)
+    wider = {"d_model": 24, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    said = [e for e in scionwood.grow(tmp_path, set=wider).ledger or () if e.name == "the function"]
+    name = "model.encoder.embed_positions.weight"
+    assert said[0].detail == f"{name} is fresh: the checkpoint holds no {name}, which would grow"
+    inner = scionwood.grow(tmp_path, set={"encoder_ffn_dim": 16}).ledger or ()
+    assert [e.action for e in inner if e.name == "the function"] == ["preserved"]

@@ -1,7 +1,8 @@
 """Corrections: what growing axes does to a function beyond the axes, found by laying the two graphs side by side.
 
 Every operation of the target is paired with the source's by the module it is in (through the depth map), what it is, and
-which of its kind it is there. Once every axis has its map, an operation gives the source's value, spread along the new
+which of its kind it is there; where the two compute something else (:mod:`scionwood.anatomy.corrections.alike`), the function
+changes. Once every axis has its map, an operation gives the source's value, spread along the new
 axes, unless
 
 - a constant differs that was computed from a width (sqrt(hidden), the scale of an attention);

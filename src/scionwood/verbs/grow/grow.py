@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,15 @@ def grow(
     Every axis of the target is made from an axis of the source, and every tensor that has the axis follows; which axes there are, and
     where, is derived from the two models' own graphs. Where the method preserves the function, so does the verb: what copying does
     beyond one axis (scores of widened heads, tied embeddings, constants that depend on a width) is corrected in the parameters that
-    feed it. The ledger says whether the function is preserved, every correction, and if it is not, why.
+    feed it. Settings that are no sizes may differ, too, and then mostly change the function: the two graphs are compared operation by
+    operation, with texts of up to 512 tokens where a setting says how far tokens see. The ledger says whether the function is preserved, every correction, and if it is not, why.
 
     Args:
         source: the smaller model: whatever :func:`scionwood.open` takes. For ``hypernetwork`` and ``denoised_weights``, which predict,
             what was trained to do so: the file that it was saved to.
         like: the larger model's shape: a folder or a file with a config, a config, or for plain modules the larger module itself.
             A method that predicts takes any target, and for ``denoised_weights`` also a file of weights for names and shapes.
-        set: sizes of the target, by their names in the config; they change what ``like`` says, or the source's config without it.
+        set: settings of the target, sizes above all, by their names in the config; they change what ``like`` says, or the source's config without it.
         method: a method of the family grow; says how axes grow.
         depth: which blocks a deeper target has: a rule of :mod:`scionwood.methods.grow.depth`, the numbers of the source's blocks, or a
             mapping from block lists to one of these. Unless given, ``block_expansion``; where maps are learned, which begin as
@@ -136,7 +137,12 @@ def grow(
         found = _corrections(smaller, larger, pair, growths, blocks.idle)
         corrected = {"corrections": found.parameters, "told": found.told}
         maker = Grower(**given, **corrected, expanded=blocks.expanded, seed=seed)
-        failures = [*_changed_by_method(growths, pair), *blocks.changed, *found.failures]
+        failures = [
+            *_changed_by_method(growths, pair),
+            *_missing(growths, pair, read),
+            *blocks.changed,
+            *found.failures,
+        ]
         # What a short text shows is compared already; longer ones are looked at where that leaves a claim.
         verdict = _verdict(failures or unseen(smaller, larger, pair), found)
     tensors, ledger = maker.make()
@@ -197,6 +203,17 @@ def _changed_by_method(growths: Growths, pair: Match) -> list[str]:
     if pair.fresh:
         found.append(f"{next(iter(pair.fresh))} is fresh: {next(iter(pair.fresh.values()))}")
     return found
+
+
+def _missing(growths: Growths, pair: Match, read: Collection[str]) -> Iterator[str]:
+    """Tensors that no checkpoint stores, where they grow: the class makes them anew for each size."""
+    grown = {name for name in growths.grown if growths.counts(name)}
+    for name, tensor in pair.target.tensors.items():
+        origin = pair.tensors.get(name)
+        if origin is None or origin in read or name in pair.target.unused:
+            continue
+        if any(axis in grown for dim in tensor.dims for axis in pair.target.leaves(dim)):
+            yield f"{name} is fresh: the checkpoint holds no {origin}, which would grow"
 
 
 def _verdict(failures: Sequence[str], found: Corrections) -> list[Entry]:
