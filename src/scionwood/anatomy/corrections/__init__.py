@@ -28,6 +28,7 @@ from torch import fx
 
 from scionwood.anatomy.absorb import Absorber, AbsorbError, Correction
 from scionwood.anatomy.build import Model
+from scionwood.anatomy.corrections.divided import Divided
 from scionwood.anatomy.corrections.idle import Idle
 from scionwood.anatomy.corrections.norms import Norms
 from scionwood.anatomy.corrections.routing import Routing
@@ -66,7 +67,10 @@ class Corrections:
 
 def normalised(model: Model, ties: Mapping[str, str]) -> frozenset[str]:
     """The parameters and statistics that belong to norms: their gains, biases and running values."""
-    absorber = Absorber(model, ties)
+    return _normalised(Absorber(model, ties))
+
+
+def _normalised(absorber: Absorber) -> frozenset[str]:
     found: set[str] = set()
     for node in absorber.graph.nodes:
         if node.op != "call_function":
@@ -130,10 +134,12 @@ def correct(
     return Corrections(found.absorber.corrections, found.told, tuple(dict.fromkeys(found.failures)), found.eps)
 
 
-class _Corrector(Norms, Routing, Idle):
+class _Corrector(Norms, Routing, Idle, Divided):
     """Every kind of factor, in the order of execution."""
 
     def run(self) -> None:
+        self.normed, self.zeros = self._along_norms(), {}
+        self.divide()
         for node, theirs in self.pairs.items():
             if node in self.done:
                 continue
@@ -143,7 +149,7 @@ class _Corrector(Norms, Routing, Idle):
             if name in SCALES:
                 self._constant(node, theirs)
             elif name in STATISTICS:
-                self.norm(node, theirs)
+                self.grouped(node, theirs) if name == "group_norm" else self.norm(node, theirs)
             elif name == "mean":
                 self.mean(node, theirs)
             elif name in CONTRACTIONS and not self.weights(node):
@@ -155,6 +161,13 @@ class _Corrector(Norms, Routing, Idle):
             if self.means:
                 self.averaged(node, theirs)
         self.seen()
+        self.closed()
+
+    def _along_norms(self) -> frozenset[str]:
+        """The axes that norms are along."""
+        tensors = self.match.target.tensors
+        named = [tensors[name] for name in _normalised(self.absorber) if name in tensors]
+        return frozenset(axis for each in named for dim in each.dims for axis in self.match.target.leaves(dim))
 
     def _constant(self, node: fx.Node, theirs: fx.Node) -> None:
         if self.absorber.depends[node] == "constant":
@@ -183,14 +196,16 @@ class _Corrector(Norms, Routing, Idle):
             (mine, old) = (size_of(own.args[0], -1) for own in (node, theirs))
             scales = [scale_of(own) for own in (node, theirs)]
             factor = scales[0] / scales[1]
-            factor *= self._summed(node, mine, old)
+            factor *= self._summed(node, mine, old, *node.args[:2])
             if not math.isclose(factor, 1, rel_tol=1e-9):
                 self._share(node, factor, f"the attention's scores grow by {factor:.4g}")
             return
         if operation(node) == "baddbmm":
+            if not all(self._moves(arg) for arg in node.args[1:3]):
+                return
             mine, old = size_of(node.args[1], -1), size_of(theirs.args[1], -1)
             alphas = [float(own.kwargs.get("alpha") or 1.0) for own in (node, theirs)]  # type: ignore[arg-type]
-            factor = alphas[0] / alphas[1] * self._summed(node, mine, old)
+            factor = alphas[0] / alphas[1] * self._summed(node, mine, old, *node.args[1:3])
             if not math.isclose(factor, 1, rel_tol=1e-9):
                 self._share(node, factor, f"the attention's scores grow by {factor:.4g}", first=1)
             return
@@ -200,7 +215,7 @@ class _Corrector(Norms, Routing, Idle):
         if not all(self._moves(arg) for arg in node.args[:2]):
             return
         mine, old = size_of(node.args[0], -1), size_of(theirs.args[0], -1)
-        factor = self._summed(node, mine, old)
+        factor = self._summed(node, mine, old, *node.args[:2])
         if factor != 1:
             self.absorb(node, factor, f"{factor:.4g} copies of every product are summed")
 
@@ -216,17 +231,31 @@ class _Corrector(Norms, Routing, Idle):
         others: Any = theirs.args[1]
         for letter in sorted(set(terms[0]) & set(terms[1]) - set(out)):
             place = terms[0].index(letter)
-            factor *= self._summed(node, size_of(operands[0], place), size_of(others[0], place))
+            factor *= self._summed(node, size_of(operands[0], place), size_of(others[0], place), *operands)
         if factor != 1:
             self.absorb(node, factor, f"{factor:.4g} copies of every product are summed")
 
     def _moves(self, arg: Any) -> bool:
-        """Whether an operand is an activation: a weight, computed or not, is divided where it reads."""
-        return isinstance(arg, fx.Node) and self.absorber.depends[arg] == "input"
+        """Whether an operand is an activation: a weight, computed or looked up, is divided where it reads."""
+        return isinstance(arg, fx.Node) and self.absorber.depends[arg] == "input" and not self.divisions.get(arg)
 
-    def _summed(self, node: fx.Node, mine: int, old: int) -> float:
+    def _summed(self, node: fx.Node, mine: int, old: int, *operands: Any) -> float:
         """How many times a sum over an axis counts what it counted before."""
-        if mine == old or (self.pads and not self.copies):
+        if mine == old:
+            return 1.0
+        if self.pads and not any(map(self.empty, operands)):
+            self.failures.append(
+                f"{module_path(node)}: {operation(node)} sums over an axis padded from {old} to {mine}, "
+                "and what is new in it is not zero"
+            )
+            return 1.0
+        if self.pads and not self.copies:
+            return 1.0
+        if self.in_parts(operands):
+            self.failures.append(
+                f"{module_path(node)}: {operation(node)} sums over an axis of {old} that was joined of parts, "
+                "and the parts grow by different factors"
+            )
             return 1.0
         if not self.copies:
             self.failures.append(
@@ -272,6 +301,9 @@ class _Corrector(Norms, Routing, Idle):
         if anatomy is None or name not in self.match.tensors:
             return
         read = [place for place, role in enumerate(anatomy.roles) if "reads" in role and "writes" in role]
+        new = [axis for place in read for axis in self.match.target.leaves(anatomy.dims[place]) if axis in self.pads]
+        if new and not self.means and not self.written_zero(name):
+            self.failures.append(f"{name} is tied, and what is new of {new[0]} is no zero where it reads")
         factor = 1.0
         for place in read:
             for axis in self.match.target.leaves(anatomy.dims[place]):
@@ -308,8 +340,4 @@ class _Corrector(Norms, Routing, Idle):
             if factor != 1:
                 self.absorb(node, factor, f"{factor:.4g} copies are summed")
             return
-        if operation(node) in ("var", "std") and self.copies and None not in self.copies.values():
-            return
-        self.failures.append(
-            f"{module_path(node)}: {operation(node)} is taken along an axis that goes from {old} to {mine}"
-        )
+        self.reduces(node, mine, old)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from torch import fx
 
-from scionwood.anatomy.corrections.side_by_side import SideBySide
-from scionwood.anatomy.corrections.sites import CONVOLUTIONS, PASSES, bare, onward, reduced
-from scionwood.anatomy.nodes import module_path, operation
+from scionwood.anatomy.absorb.nodes import ADD, BIJECTIVE, JOIN, PARTIAL, PICKS, SAME
+from scionwood.anatomy.corrections.closed import Closed
+from scionwood.anatomy.corrections.sites import CONVOLUTIONS, PASSES, SCALES, bare, onward, reduced
+from scionwood.anatomy.nodes import VIEWS, module_path, operation, shape_of
 
 __all__ = ["Norms"]
 
+_SUMS = (
+    VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | JOIN | ADD
+    | {"mean", "sum", "matmul", "bmm", "scaled_dot_product_attention", "masked_fill", "where", "pad", "constant_pad_nd", "neg"}
+)  # fmt: skip
+"""What adds and moves, and weighs all channels alike."""
 
-class Norms(SideBySide):
+
+class Norms(Closed):
     """What norms make of axes that were padded, or copied unequally often."""
 
     def norm(self, node: fx.Node, theirs: fx.Node) -> None:
@@ -53,6 +61,11 @@ class Norms(SideBySide):
             return False
         if not self.rescales:
             self.failures.append(f"{module_path(node)}: a norm is along an axis padded from {old} to {mine}")
+            return False
+        if not self.means and not self.empty(node.args[0]):
+            self.failures.append(
+                f"{module_path(node)}: a norm is along an axis padded from {old} to {mine}, and what is new in it is not zero"
+            )
             return False
         self.eps = max(self.eps or 0.0, mine / old)
         return True
@@ -118,6 +131,11 @@ class Norms(SideBySide):
         elif operation(node) == "layer_norm":
             mine, old = (math.prod(own.args[1]) for own in (node, theirs))  # type: ignore[arg-type]
             if mine != old:
+                through = self._no_average(node.args[0], node)
+                if through is not None:
+                    self.failures.append(
+                        f"{module_path(node)}: what is the mean of channels goes through {through} before the norm, and is no mean behind it"
+                    )
                 for user in onward(node):
                     if not self.weights(user) and not self.convolved(user) and user.op != "output":
                         self.failures.append(
@@ -139,3 +157,27 @@ class Norms(SideBySide):
                 axis in self.means for axis in self.match.target.leaves(self.match.target.tensors[found[0]].dims[0])
             ):
                 self.failures.append(f"{module_path(node)}: a batch norm treats the mean of channels by itself")
+
+    def _no_average(self, given: Any, norm: fx.Node) -> str | None:
+        """The operation between weights and a norm that is no sum, and does not keep a channel the mean of the others."""
+        waiting, seen = [given], {norm}
+        while waiting:
+            node = waiting.pop()
+            theirs = self.pairs.get(node)
+            if node in seen or node.op != "call_function":
+                continue
+            seen.add(node)
+            name = operation(node)
+            if theirs is not None and shape_of(node) == shape_of(theirs):
+                continue  # nothing is new in it
+            if self.weights(node) or self.convolved(node) or name in ("embedding", "layer_norm"):
+                continue
+            grown = [
+                arg
+                for arg in node.all_input_nodes
+                if arg not in self.pairs or shape_of(arg) != shape_of(self.pairs[arg])
+            ]
+            if name not in _SUMS and not (name in SCALES and len(grown) < 2):
+                return name
+            waiting.extend(grown)
+        return None

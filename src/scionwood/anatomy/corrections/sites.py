@@ -9,21 +9,24 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from scionwood.anatomy.nodes import module_path, operation
+from scionwood.anatomy.nodes import module_path, operation, shape_of
 
 __all__ = [
     "ALONG",
     "CONTRACTIONS",
     "CONVOLUTIONS",
+    "LINEAR",
     "PASSES",
     "RECTIFIED",
     "SCALES",
     "STATISTICS",
     "bare",
+    "by_channel",
     "by_place",
     "onward",
     "reduced",
     "scale_of",
+    "shapes_of",
     "site_of",
     "size_of",
     "within",
@@ -33,7 +36,8 @@ CONTRACTIONS = frozenset({"matmul", "bmm", "mm", "einsum", "scaled_dot_product_a
 STATISTICS = frozenset({"layer_norm", "rms_norm", "group_norm", "instance_norm"})
 RECTIFIED = frozenset({"relu", "max_pool2d", "relu6"})
 CONVOLUTIONS = frozenset({"conv1d", "conv2d", "conv3d"})
-ALONG = frozenset({"softmax", "_softmax", "log_softmax", "topk", "sort", "cumsum", "logcumsumexp", "linalg_vector_norm", "norm", "fft_fft", "fft_fftn", "sum", "var", "std", "prod"})  # fmt: skip
+LINEAR = frozenset({"linear", "addmm", "grouped_mm", "_grouped_mm", "grouped_mm_fallback"})
+ALONG = frozenset({"softmax", "_softmax", "log_softmax", "_log_softmax", "logsumexp", "topk", "kthvalue", "sort", "argsort", "argmax", "argmin", "amax", "amin", "max", "min", "any", "all", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "linalg_vector_norm", "norm", "frobenius_norm", "fft_fft", "fft_fftn", "sum", "nansum", "nanmean", "count_nonzero", "var", "std", "var_mean", "std_mean", "aminmax", "prod"})  # fmt: skip
 SCALES = frozenset({"mul", "div", "true_divide"})
 PASSES = frozenset({"to", "_to_copy", "type_as", "float", "alias", "dropout", "contiguous", "clone", "detach", "view", "reshape", "transpose", "permute", "unsqueeze", "squeeze"})  # fmt: skip
 
@@ -71,6 +75,16 @@ def size_of(node: Any, dim: int) -> int:
     return int(value.shape[dim]) if isinstance(value, Tensor) and value.dim() else 1
 
 
+def shapes_of(node: fx.Node) -> list[tuple[int, ...] | None]:
+    """The shapes of all that an operation is given."""
+    return [shape_of(given) for given in node.all_input_nodes]
+
+
+def by_channel(node: fx.Node) -> int:
+    """Over how many channels a group norm takes each of its statistics."""
+    return size_of(node.args[0], 1) // int(node.args[1])  # type: ignore[arg-type]
+
+
 def scale_of(node: fx.Node) -> float:
     """By what an attention multiplies its scores."""
     query: Any = node.args[0]
@@ -88,10 +102,10 @@ def reduced(node: fx.Node) -> int:
     dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     if operation(node) in ("linalg_vector_norm", "norm"):
         dims = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim")
-    if operation(node) == "topk":
+    if operation(node) in ("topk", "kthvalue"):
         dims = node.args[2] if len(node.args) > 2 else -1
     shape: list[int] = list(value.shape)
-    if dims is None or not shape:
+    if dims is None or dims == [] or not shape:
         return value.numel()
     chosen = dims if isinstance(dims, (list, tuple)) else [dims]
     return math.prod(int(shape[dim]) for dim in chosen if isinstance(dim, int))

@@ -13,10 +13,18 @@ def _linear(call: Call) -> Value:
         return _product(call, given, weight)
     out, into = weight.dims
     call.walk.unify(given.dims[-1], into)
-    call.walk.contract(weight, into)
-    call.walk.contract(given, given.dims[-1])
+    _contracted(call, (given, given.dims[-1]), (weight, into))
     _bias(call, call.get("bias"), out)
     return Value([*given.dims[:-1], out], constant=given.constant and weight.constant)
+
+
+def _contracted(call: Call, *sides: tuple[Value, Dim]) -> None:
+    """One side of a sum reads; of two parameters the last, and the first writes what is read."""
+    parameters = [side for side in sides if side[0].origin is not None]
+    for value, dim in parameters[-1:]:
+        call.walk.contract(value, dim)
+    for value, _ in parameters[:-1]:
+        call.walk.write(value, *value.dims)
 
 
 def _bias(call: Call, bias: Value | None, dim: Dim) -> None:
@@ -32,8 +40,7 @@ def _product(call: Call, left: Value, right: Value) -> Value:
     left_dims = list(left.dims) if len(left.dims) > 1 else [UNIT, *left.dims]
     right_dims = list(right.dims) if len(right.dims) > 1 else [*right.dims, UNIT]
     walk.unify(left_dims[-1], right_dims[-2])
-    walk.contract(left, left_dims[-1])
-    walk.contract(right, right_dims[-2])
+    _contracted(call, (left, left_dims[-1]), (right, right_dims[-2]))
     rank = max(len(left_dims), len(right_dims)) - 2
     batch = walk.align([Value(left_dims[:-2]), Value(right_dims[:-2])], rank)
     if left.weights:
@@ -90,8 +97,7 @@ def _einsum(call: Call) -> Value:
         right = ("..." if broadcast else "") + "".join(c for c in counts if left.count(c) == 1)
     for letter, owners in used.items():
         if letter not in right and len(owners) > 1:
-            for value in owners:
-                call.walk.contract(value, letters[letter])
+            _contracted(call, *((value, letters[letter]) for value in owners))
             call.walk.pair(owners[0], owners[1], letters[letter])
     rank = max((len(v.dims) for v in broadcast), default=0)
     shared = call.walk.align(broadcast, rank)

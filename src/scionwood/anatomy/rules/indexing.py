@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from scionwood.anatomy.atoms import Dim, size_of, tag
+from scionwood.anatomy.atoms import Dim, leaves, size_of, tag
 from scionwood.anatomy.walk import Call, Value
 
 
@@ -60,7 +60,11 @@ def _index(call: Call) -> Value:
         assert index is not None
         _pointed(call, value.dims[place], index)
     if value.origin is not None:
-        call.walk.roles.extend((value.origin, value.dims[place], "reads") for place in at)
+        # Rows chosen by labels (each expert's bias) are repeated where the labels are; others are read by who knows their places.
+        labelled = {place for place in at if not {"input", "positional"} & _pins(value.dims[place])}
+        call.walk.roles.extend(
+            (value.origin, value.dims[place], "writes" if place in labelled else "reads") for place in at
+        )
         call.walk.roles.extend((value.origin, dim, "writes") for place, dim in enumerate(value.dims) if place not in at)
     rank = max(len(index.dims) for index in given)
     looked_up = call.walk.align(given, rank)
@@ -88,6 +92,10 @@ def _without_masks(
         found = call.walk.fresh(count, "positional")
         result.extend(Value([found]) for _ in index.dims)
     return result
+
+
+def _pins(dim: Dim) -> set[str]:
+    return {pin for leaf in leaves(dim) for pin in leaf.pins}
 
 
 def _span(index: Value | None, size: int) -> tuple[int, int] | None:
