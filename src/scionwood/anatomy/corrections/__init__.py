@@ -14,7 +14,9 @@ axes, unless
 - it belongs to a block that must do nothing yet: what its branches add to the stream must be zero.
 
 Each is a factor, known here, and absorbed where it arises, in the order of execution, so that everything before is right
-already. What cannot be absorbed is a reason why the function is not preserved.
+already. What cannot be absorbed is a reason why the function is not preserved; and so is every operation along a grown axis
+that is not known (:mod:`scionwood.anatomy.corrections.closed`), and every weight that is divided more or less than once
+(:mod:`scionwood.anatomy.corrections.divided`).
 """
 
 from __future__ import annotations

@@ -27,25 +27,26 @@ from scionwood.anatomy.corrections.sites import (
     shapes_of,
 )
 from scionwood.anatomy.nodes import VIEWS, arguments_of, module_path, operation, shape_of, uncast
+from scionwood.anatomy.rules import views
 
 __all__ = ["Closed"]
 
-_MOVES = VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | JOIN
+_MOVES = frozenset(views.RULES) | VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | JOIN
 """What moves numbers and changes none."""
 _PLACED = frozenset(
     {
-        "embedding", "masked_fill", "where", "copy", "fill", "zero", "pad", "constant_pad_nd", "scatter", "scatter_add", "scatter_reduce",
-        "index_add", "index_put", "masked_scatter", "masked_select", "slice_scatter", "select_scatter", "tril", "triu", "prelu", "one_hot",
-        "pixel_shuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "im2col", "col2im", "complex", "polar", "real", "imag",
-        "conj", "_conj", "resolve_conj", "view_as_complex", "view_as_real", "zeros_like", "ones_like", "full_like", "empty_like",
+        "embedding", "embedding_bag", "masked_fill", "where", "copy", "fill", "zero", "scatter", "scatter_add", "scatter_reduce",
+        "index_add", "index_put", "masked_scatter", "masked_select", "slice_scatter", "select_scatter", "prelu", "one_hot",
+        "im2col", "col2im", "complex", "polar", "real", "imag",
+        "conj", "_conj", "resolve_conj", "zeros_like", "ones_like", "full_like", "empty_like",
         "new_zeros", "new_ones", "new_full", "new_empty", "rand_like", "randn_like", "bernoulli", "einsum", "outer",
-        "meshgrid", "glu", "native_dropout", "alpha_dropout", "log_sigmoid", "hardswish",
+        "meshgrid", "glu", "log_sigmoid", "hardswish",
     }
 )  # fmt: skip
 """What treats every index of an axis by itself, or looks at positions, along which nothing is copied."""
-_SPACE = ("_pool1d", "_pool2d", "_pool3d", "upsample_", "_upsample_", "grid_sampler", "_pool2d_with_indices")
-"""Pooling and resampling: along space."""
-_WEIGHED = frozenset({"bilinear", "lstm", "gru", "rnn_tanh", "rnn_relu", "mean"})
+_SPACE = ("_pool1d", "_pool2d", "_pool3d", "upsample_", "_upsample_", "grid_sampler", "fft_")
+"""Pooling, resampling and transforms: along space and time, where nothing is copied."""
+_WEIGHED = frozenset({"bilinear", "lstm", "gru", "rnn_tanh", "rnn_relu", "conv_transpose3d", "mean"})
 """What weights read, or what is looked at beside."""
 _LARGEST = frozenset({"amax", "amin", "any", "all"})
 """What is the same of several copies, however many."""

@@ -16,6 +16,7 @@ from scionwood.anatomy.absorb.nodes import ADD, BIJECTIVE, CONVOLVE, JOIN, PARTI
 from scionwood.anatomy.corrections.side_by_side import SideBySide
 from scionwood.anatomy.corrections.sites import CONTRACTIONS, LINEAR, reduced, shapes_of, size_of
 from scionwood.anatomy.nodes import VIEWS, module_path, operation
+from scionwood.anatomy.rules import views
 
 __all__ = ["Divided"]
 
@@ -23,7 +24,7 @@ _SUMS = frozenset({"matmul", "bmm", "mm", "linear", "baddbmm", "addmm"})
 _SEVERAL = frozenset({"bilinear", "lstm", "gru", "rnn_tanh", "rnn_relu"})
 """What has several contractions in it, each with its own weight."""
 _READS = CONTRACTIONS | LINEAR | CONVOLVE | {"mv", "dot", "vdot"} | _SEVERAL
-_MOVES = VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | {"embedding", "neg", "tril", "triu"}
+_MOVES = frozenset(views.RULES) | VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | {"embedding", "neg", "tril", "triu"}
 _KEEPS_ZERO = _MOVES | JOIN | ADD | {"mul", "div", "true_divide", "pow", "square", "abs", "tanh", "relu", "sqrt"}
 
 
@@ -78,11 +79,11 @@ class Divided(SideBySide):
         """How often an operation's result is divided; nothing, where that cannot be told."""
         name = operation(node)
         first = self._of(node.args[0]) if node.args else Counter()
-        if name in _MOVES:
-            return first
         if name in JOIN:
             pieces: Any = node.args[0]
             return _alike(list(map(self._of, pieces)))
+        if name in _MOVES:
+            return first
         if name in ADD:
             return _alike([self._of(arg) for arg in node.args[:2]])
         if name == "mul":

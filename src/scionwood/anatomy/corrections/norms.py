@@ -12,11 +12,12 @@ from scionwood.anatomy.absorb.nodes import ADD, BIJECTIVE, JOIN, PARTIAL, PICKS,
 from scionwood.anatomy.corrections.closed import Closed
 from scionwood.anatomy.corrections.sites import CONVOLUTIONS, PASSES, SCALES, bare, onward, reduced
 from scionwood.anatomy.nodes import VIEWS, module_path, operation, shape_of
+from scionwood.anatomy.rules import views
 
 __all__ = ["Norms"]
 
 _SUMS = (
-    VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | JOIN | ADD
+    frozenset(views.RULES) | VIEWS | SAME | BIJECTIVE | PARTIAL | PICKS | JOIN | ADD
     | {"mean", "sum", "matmul", "bmm", "scaled_dot_product_attention", "masked_fill", "where", "pad", "constant_pad_nd", "neg"}
 )  # fmt: skip
 """What adds and moves, and weighs all channels alike."""

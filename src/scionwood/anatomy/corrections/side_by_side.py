@@ -71,7 +71,7 @@ class SideBySide:
         """The parameter that a contraction reads with, if it does."""
         if operation(node) not in CONTRACTIONS | {"linear", "addmm"}:
             return None
-        args = node.args[1:3] if operation(node) == "addmm" else node.args[:2]
+        args = node.args[1:3] if operation(node) in ("addmm", "baddbmm") else node.args[:2]
         for arg in args:
             found = self.absorber.parameter_of(arg)
             if found is not None:
