@@ -122,6 +122,19 @@ def test_half_precision_is_rounded_once(small: scionwood.Checkpoint) -> None:
     assert torch.equal(half[name], (wide.repeat(2, 2) / 2).bfloat16())
 
 
+@pytest.mark.parametrize(
+    ("dtype", "snr_db", "told"), [("bfloat16", 10.0, True), ("bfloat16", None, False), ("float32", 10.0, False)]
+)
+def test_noise_that_is_rounded_is_told(
+    small: scionwood.Checkpoint, dtype: str, snr_db: float | None, told: bool
+) -> None:
+    from scionwood.checkpoint import cast
+
+    grown = scionwood.grow(cast(small, dtype), set=DOUBLE, options={"snr_db": snr_db})
+    (verdict,) = grown.ledger.of("preserved")
+    assert ("bfloat16, which rounds the noise between copies" in verdict.detail) == told
+
+
 def gradients(module: nn.Module) -> dict[str, Tensor]:
     ids = torch.arange(20).view(2, 10) % 97
     module(input_ids=ids, labels=ids).loss.backward()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from scionwood import anatomy as anatomies
@@ -144,7 +145,8 @@ def grow(
             *found.failures,
         ]
         # What a short text shows is compared already; longer ones are looked at where that leaves a claim.
-        verdict = _verdict(failures or unseen(smaller, larger, pair), found)
+        noisy = any(growth.snr_db is not None and growth.divide for growth in growths.grown.values())
+        verdict = _verdict(failures or unseen(smaller, larger, pair), found, maker.dtype if noisy else None)
     tensors, ledger = maker.make()
     recipe: dict[str, Any] = {"verb": "grow", "source": told(checkpoint), "like": told_target(like), "set": set}
     recipe |= {"method": record.name.removeprefix("grow."), "options": resolved}
@@ -216,10 +218,13 @@ def _missing(growths: Growths, pair: Match, read: Collection[str]) -> Iterator[s
             yield f"{name} is fresh: the checkpoint holds no {origin}, which would grow"
 
 
-def _verdict(failures: Sequence[str], found: Corrections) -> list[Entry]:
+def _verdict(failures: Sequence[str], found: Corrections, noisy: torch.dtype | None) -> list[Entry]:
     if not failures:
         how = f"with {len(found.parameters)} tensors corrected" if found.parameters else "by the maps of the axes alone"
         if found.eps is not None:
             how += f", but for the norms' eps, which weighs {found.eps:.3g} times as much"
+        if noisy in (torch.float16, torch.bfloat16):
+            name = str(noisy).removeprefix("torch.")
+            how += f", but for {name}, which rounds the noise between copies (--option snr_db=none leaves none)"
         return [Entry("the function", "preserved", None, how, 0)]
     return [Entry("the function", "changed", None, reason, 0) for reason in dict.fromkeys(failures)]
