@@ -9,7 +9,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from scionwood.errors import SourceError
 from scionwood.verbs.vocabulary.inputs import Inputs
-from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
+from scionwood.verbs.vocabulary.overlap import overlap_of, pieces_of
+from scionwood.verbs.vocabulary.tokens import read_tokens
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -18,8 +18,9 @@ from scionwood.methods.record import Record
 from scionwood.recipe.read import parse_recipe
 from scionwood.recipe.reproduce import reproduce
 from scionwood.verbs.vocabulary import report, vocabulary
+from scionwood.verbs.vocabulary.overlap import overlap_of, pieces_of
 from scionwood.verbs.vocabulary.tables import Table
-from scionwood.verbs.vocabulary.tokens import overlap_of, pieces_of, read_tokens
+from scionwood.verbs.vocabulary.tokens import read_tokens
 from scionwood.verbs.vocabulary.vocabulary import Setting, setting_of
 
 USER_MADE = {"units", "frames"}
@@ -614,7 +615,7 @@ def test_what_the_user_makes_may_be_lists_and_arrays_and_is_told_where_it_is_nei
     with pytest.raises(MethodError, match="(?s)no tables of numbers.*frames: .*units: "):
         make(units=np.array(["a"]), frames=[[1.0], [2.0, 3.0]])
     with pytest.raises(MethodError, match="dictionary: 1 tables, and not the source's and the target's"):
-        make(dictionary=[frames])
+        vocabulary(llama, tokenizer=new, method="wechsel", text=[texts / "code.txt"], inputs={"dictionary": [frames]})
     with pytest.raises(MethodError, match=r"Anchors are true or false for each of the 700 target tokens, not int64"):
         vocabulary(llama, tokenizer=new, method="focus", text=[texts / "code.txt"], inputs={"anchors": [1, 2]})
 

@@ -19,7 +19,8 @@ from scionwood.methods.vocabulary.neighbours import of_one_width
 from scionwood.methods.vocabulary.ofa import mean_of_words
 from scionwood.verbs.fresh import generator_for
 from scionwood.verbs.vocabulary.dictionary import Pair, vectors_of_pairs
-from scionwood.verbs.vocabulary.tokens import Match, Tokens, overlap_of, pieces_of
+from scionwood.verbs.vocabulary.overlap import Match, overlap_of, pieces_of
+from scionwood.verbs.vocabulary.tokens import Tokens
 from scionwood.verbs.vocabulary.vectors import Vectors
 
 __all__ = ["Inputs", "read_text"]

@@ -24,7 +24,8 @@ from scionwood.methods.vocabulary.rows import Rows, Status
 from scionwood.train.text import Objective, objective_of, places_predicted, text_loss
 from scionwood.verbs.predicting import longest_piece, needed_token, pieces, state_of
 from scionwood.verbs.vocabulary.inputs import read_text
-from scionwood.verbs.vocabulary.tokens import Match, Tokens
+from scionwood.verbs.vocabulary.overlap import Match
+from scionwood.verbs.vocabulary.tokens import Tokens
 from scionwood.verbs.vocabulary.vocabulary import Setting, check_inputs
 
 __all__ = ["Line", "Report", "report"]

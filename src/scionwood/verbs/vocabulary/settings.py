@@ -17,8 +17,9 @@ from scionwood.errors import MatchError, SourceError
 from scionwood.verbs.tokenizer.settings import GENERATION
 from scionwood.verbs.tokenizer.union import tokenizer_files
 from scionwood.verbs.tokenizer.vocabulary import SETTINGS, TOKENIZER, document, is_tokenizer_file
+from scionwood.verbs.vocabulary.overlap import INSTEAD, overlap_of, purposes_of
 from scionwood.verbs.vocabulary.tables import SettingPath
-from scionwood.verbs.vocabulary.tokens import INSTEAD, PURPOSES, Tokens, overlap_of, purposes_of
+from scionwood.verbs.vocabulary.tokens import PURPOSES, Tokens
 
 __all__ = ["Numbers", "Settled", "check_settings", "settle"]
 

@@ -1,17 +1,16 @@
-"""Two tokenizers side by side: which tokens are the same text, which serve one purpose, and what new ones are made of."""
+"""Tokens: what a tokenizer knows of each, which text it is, what special ones are for, and how it cuts a text."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -31,26 +30,15 @@ from scionwood.verbs.tokenizer.vocabulary import (
     named_by_class,
     read_vocabulary,
 )
+from scionwood.verbs.vocabulary.spelling import BYTE, decoded, from_byte_letters, from_metaspace, within
 
-__all__ = ["INSTEAD", "PURPOSES", "Match", "Tokens", "overlap_of", "pieces_of", "read_tokens", "tokens_beside"]
+__all__ = ["PURPOSES", "Tokens", "read_tokens", "tokens_beside"]
 
 PURPOSES = ("bos", "eos", "unk", "pad", "cls", "sep", "mask")
 """What special tokens are for, as tokenizer_config.json and configs name it."""
 
-Match = Literal["exact", "fuzzy"]
-"""What counts as the same text: every letter and space, or letters whatever their case and a space before them."""
-
-INSTEAD = {"bos": "cls", "cls": "bos", "eos": "sep", "sep": "eos"}
-"""Encoders begin with what decoders call bos, and end likewise."""
-
-_WEIGHTIEST = ("eos", "bos", "sep", "cls", "mask", "unk", "pad")
-"""By which of its purposes a token goes that serves several: padding is never read, and unk hardly ever."""
-
 _SPARSEST, _SPARE = 10, 1 << 16
 """Of numbers at most one in so many is a token's, not counting so many."""
-
-_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
-"""How tokenizers write a single byte of a letter that they have no token for."""
 
 _CONFIG = "config.json"
 
@@ -132,9 +120,9 @@ class Tokens:
         prefix, suffix = self._prefix, model.get("end_of_word_suffix") or ""
         bare = not prefix and not suffix and self._forgets_spaces
         if self.vocabulary.kind.startswith("byte-level"):
-            letters = _from_byte_letters
+            letters = from_byte_letters
         else:
-            letters = str.encode if prefix or suffix or bare else _from_metaspace
+            letters = str.encode if prefix or suffix or bare else from_metaspace
         spelled: dict[int, bytes] = {}
         otherwise: dict[int, bytes] = {}
         for token, number in self.vocabulary.ids.items():
@@ -181,7 +169,7 @@ class Tokens:
         """Text → the token that it is, if any: of several the one that the tokenizer writes it with, and single bytes last."""
         owners, rivals = self._owners
         found = {text: owners[text] for text in texts if text in owners}
-        plain = {text: decoded for text in found if text in rivals and (decoded := _decoded(text)) is not None}
+        plain = {text: letters for text in found if text in rivals and (letters := decoded(text)) is not None}
         for text, ids in zip(plain, self.cut(list(plain.values())), strict=True):
             if len(ids) == 1 and ids[0] in rivals[text]:
                 found[text] = ids[0]
@@ -192,7 +180,7 @@ class Tokens:
         """Text → the first token that it is, and all of them where there are several."""
         found: dict[bytes, int] = {}
         rivals: dict[bytes, set[int]] = {}
-        bytewise = {number for token, number in self.vocabulary.ids.items() if _BYTE.fullmatch(token)}
+        bytewise = {number for token, number in self.vocabulary.ids.items() if BYTE.fullmatch(token)}
         ordered = sorted(self.spelled.items(), key=lambda each: each[0] in bytewise)
         for number, text in [*ordered, *self.otherwise.items()]:
             if found.setdefault(text, number) != number:
@@ -202,13 +190,13 @@ class Tokens:
     @cached_property
     def texts(self) -> dict[int, str]:
         """Id → its text without spaces about it; none where nothing is left, or where it is a part of a letter."""
-        found = {number: (_decoded(spelled) or "").strip() for number, spelled in self.spelled.items()}
+        found = {number: (decoded(spelled) or "").strip() for number, spelled in self.spelled.items()}
         return {number: text for number, text in found.items() if text}
 
     @cached_property
     def letters(self) -> dict[int, str]:
         """Id → its text in small letters, without spaces before it; by id, and none where nothing is left."""
-        found = {number: (_decoded(spelled) or "") for number, spelled in sorted(self.spelled.items())}
+        found = {number: (decoded(spelled) or "") for number, spelled in sorted(self.spelled.items())}
         return {number: letters for number, text in found.items() if (letters := text.lstrip(" ").lower())}
 
     def ids(self, text: str) -> list[int]:
@@ -269,12 +257,12 @@ class Tokens:
     def _tokenless(self) -> Tokenizer:
         """What parts a text into words; a fraction of the work that it is with tokens."""
         empty = {"model": {"type": "BPE", "vocab": {}, "merges": []}, "added_tokens": []}
-        return self._built(lambda spec: {**_within(spec), **empty, "post_processor": None, "decoder": None})
+        return self._built(lambda spec: {**within(spec), **empty, "post_processor": None, "decoder": None})
 
     @cached_property
     def plain(self) -> Tokenizer:
         """What cuts parts of a text: no space is put before one or taken from it, and none of it is a special token."""
-        made = self._built(_within)
+        made = self._built(within)
         made.encode_special_tokens = True
         return made
 
@@ -378,178 +366,3 @@ def _tokenizer_checkpoint(source: str | Path | Checkpoint) -> Checkpoint:
         files = {name: each for name, each in files.items() if not is_tokenizer_file(name, stale=True)}
         files[TOKENIZER] = path
     return Checkpoint({}, side_files=files, source=str(source))
-
-
-def overlap_of(
-    source: Tokens, target: Tokens, named: Mapping[str, str] | None = None, *, match: Match = "exact"
-) -> Tensor:
-    """Return for each target token the source token of the same text or, if special, of the same name or purpose; else -1.
-
-    Of several of one text it is the one that is written the same, else the one that the source's tokenizer would write.
-    Where a tokenizer does not say whether a space stands before a token, either is the same text.
-
-    With ``fuzzy``, a token whose text the source lacks has the token of the same letters, whatever their case and whether or
-    not a space stands before them. Of several it is the one in small letters without a space, else the first: FOCUS's
-    rule (Dobler & de Melo, 2023). Officially tokens of nothing but spaces are one text then, too; here they are not.
-
-    Args:
-        source: the model's own tokenizer.
-        target: the new one.
-        named: purpose → the spelling of the new token for it, where the tokenizer does not say.
-        match: what counts as the same text.
-    """
-    overlap = torch.full((target.size,), -1)
-    own, spelled = source.vocabulary.ids, source.spelled
-    by_letters: dict[str, int] = {}
-    if match == "fuzzy":
-        plainly = {letters for number, letters in source.letters.items() if source.spelled[number] == letters.encode()}
-        for number, letters in source.letters.items():
-            if letters not in plainly or source.spelled[number] == letters.encode():
-                by_letters.setdefault(letters, number)
-    tokens = {number: token for token, number in target.vocabulary.ids.items()}
-    alike = {n: own[tokens[n]] for n, text in target.spelled.items() if spelled.get(own.get(tokens[n], -1)) == text}
-    others = {n: [text, target.otherwise.get(n, text)] for n, text in target.spelled.items() if n not in alike}
-    by_text = source.by_text({text for both in others.values() for text in both})
-    for number, found in alike.items():
-        overlap[number] = found
-    for number, (text, other) in others.items():
-        found = by_text.get(text, by_text.get(other))
-        if found is None and by_letters:
-            found = by_letters.get(target.letters.get(number, ""))
-        if found is not None:
-            overlap[number] = found
-    for number, found in _overlap_of_special(source, target, named).items():
-        overlap[number] = found
-    return overlap
-
-
-def _overlap_of_special(source: Tokens, target: Tokens, named: Mapping[str, str] | None) -> dict[int, int]:
-    """For special target tokens the source token that is called the same, or else serves the same."""
-    own = source.vocabulary.ids
-    alike = {
-        number: own[token]
-        for token, number in target.vocabulary.ids.items()
-        if number in target.special_ids and token in own
-    }
-    found = {number: same for number, same in alike.items() if same in source.special_ids}
-    purposes = purposes_of(target, named)
-    for purpose in _WEIGHTIEST:
-        theirs = source.special.get(purpose, source.special.get(INSTEAD.get(purpose, "")))
-        if purpose in purposes and theirs is not None:
-            found.setdefault(purposes[purpose], theirs)
-    return {**alike, **found}
-
-
-def purposes_of(tokens: Tokens, named: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Purpose → id, with what the user says of it.
-
-    Raises:
-        MatchError: a token that the tokenizer does not have, or an unknown purpose.
-    """
-    problems = [f"{purpose!r} is none of {', '.join(PURPOSES)}" for purpose in named or {} if purpose not in PURPOSES]
-    problems += [
-        f"{token!r}, named for {purpose}, is no token of {tokens.vocabulary.source}"
-        for purpose, token in (named or {}).items()
-        if token not in tokens.vocabulary.ids
-    ]
-    if problems:
-        raise MatchError("The special tokens cannot be as asked.", problems=problems)
-    return {**tokens.special, **{purpose: tokens.vocabulary.ids[token] for purpose, token in (named or {}).items()}}
-
-
-def pieces_of(source: Tokens, target: Tokens) -> list[Tensor]:
-    """Return for each target token the source's tokens of its text; none for special tokens and for halves of letters.
-
-    Of a token that does not say whether a space stands before it, the fewer of both.
-    """
-    found = [torch.empty(0, dtype=torch.long)] * target.size
-    for spellings in (target.spelled, target.otherwise):
-        left = {number: _decoded(spelled) for number, spelled in spellings.items() if len(found[number]) != 1}
-        texts = {number: text for number, text in left.items() if text is not None}
-        for number, pieces in zip(texts, source.cut(list(texts.values())), strict=True):
-            if pieces and not 0 < len(found[number]) <= len(pieces):
-                found[number] = torch.tensor(pieces)
-    return found
-
-
-def _decoded(text: bytes) -> str | None:
-    """The letters that some bytes are; None for parts of letters."""
-    try:
-        return text.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _byte_letters() -> dict[str, int]:
-    """The letters that byte-level tokenizers write bytes with: printable ones for themselves, others from 256 on."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-_LETTERS = _byte_letters()
-
-
-def _from_byte_letters(token: str) -> bytes:
-    """The bytes of a token as byte-level tokenizers write it.
-
-    >>> _from_byte_letters("Ġthe")
-    b' the'
-    """
-    return b"".join(bytes([_LETTERS[letter]]) if letter in _LETTERS else letter.encode() for letter in token)
-
-
-def _from_metaspace(token: str) -> bytes:
-    """The text of a piece that writes spaces as low lines, or of a single byte.
-
-    >>> _from_metaspace("▁the"), _from_metaspace("<0x0A>")
-    (b' the', b'\\n')
-    """
-    if _BYTE.fullmatch(token):
-        return bytes([int(token[3:5], 16)])
-    return token.replace("▁", " ").encode()
-
-
-def _within(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A tokenizer's description for parts of a text: what puts a space before a text, or takes it off, is left out.
-
-    Where spaces are dropped and each word then gets one of its own, as T5's words do, they are made single instead.
-    """
-    normalizers = [
-        part for part in _flat(spec.get("normalizer"), "normalizers") if part["type"] not in ("Strip", "Prepend")
-    ]
-    given = _flat(spec.get("pre_tokenizer"), "pretokenizers")
-    parters = [_without_prefix(part) for part in given]
-    for place, part in enumerate(given):
-        if part["type"] == "WhitespaceSplit" and any(_puts_space(each) for each in given[place + 1 :]):
-            parters = [each for each in parters if each["type"] != "WhitespaceSplit"]
-            normalizers += [_replacing(r"\s+$", ""), _replacing(r"\s+", " ")]
-            break
-    return {
-        **spec,
-        "normalizer": {"type": "Sequence", "normalizers": normalizers} if normalizers else None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": parters} if parters else None,
-    }
-
-
-def _flat(part: Mapping[str, Any] | None, inside: str) -> list[Mapping[str, Any]]:
-    """The parts of a description, those of sequences one by one."""
-    if part is None:
-        return []
-    return [each for one in part[inside] for each in _flat(one, inside)] if part["type"] == "Sequence" else [part]
-
-
-def _puts_space(part: Mapping[str, Any]) -> bool:
-    return part.get("prepend_scheme") == "always" or part.get("add_prefix_space") is True
-
-
-def _without_prefix(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    if part["type"] == "ByteLevel":
-        return {**part, "add_prefix_space": False}
-    if part["type"] == "Metaspace":
-        return {**{key: value for key, value in part.items() if key != "add_prefix_space"}, "prepend_scheme": "never"}
-    return part
-
-
-def _replacing(pattern: str, content: str) -> dict[str, Any]:
-    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}

@@ -33,9 +33,10 @@ from scionwood.methods.vocabulary.rows import Rows
 from scionwood.verbs.vocabulary.dictionary import read_dictionary
 from scionwood.verbs.vocabulary.holes import by_place, in_use, with_holes
 from scionwood.verbs.vocabulary.inputs import Inputs, read_text
+from scionwood.verbs.vocabulary.overlap import Match
 from scionwood.verbs.vocabulary.settings import Numbers, check_settings, settle
 from scionwood.verbs.vocabulary.tables import SettingPath, Table, as_stored, counts_from_padding, sizes_of, tables_of
-from scionwood.verbs.vocabulary.tokens import Match, Tokens, read_tokens, tokens_beside
+from scionwood.verbs.vocabulary.tokens import Tokens, read_tokens, tokens_beside
 from scionwood.verbs.vocabulary.vectors import read_vectors
 
 __all__ = ["Setting", "check_inputs", "setting_of", "vocabulary"]
