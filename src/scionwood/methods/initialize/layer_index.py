@@ -3,7 +3,7 @@
     layer l of L, from 1:  W ~ N(0, std / sqrt(l factor))        elsewhere, embeddings too:  N(0, std)        biases: 0
     gpt2:                  W ~ N(0, std) everywhere, the last of a residual branch N(0, std / sqrt(2 L))
 
-It keeps the stream of a deep pre-norm decoder from growing with depth; in one of 6 layers it gains nothing (loss 2.643
+It keeps the stream of a deep pre-norm decoder from growing with depth; in one of 6 layers it gains nothing (loss 2.656
 against 2.604 with the same deviation everywhere); beside it the paper pulls weights back while it
 trains (``scionwood.train.rescaling``). The published patch knows ``nn.Linear`` alone and passes over GPT-2's layers;
 here every linear map counts, however it is stored. Defaults are the published code's; its recipe for Llama has 0.006.
