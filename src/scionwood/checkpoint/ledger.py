@@ -82,7 +82,8 @@ class Ledger(tuple[Entry, ...]):
             folded = _fold(self.of(action))
             lines.extend(f"  {line}" for line in folded[:lines_per_action])
             if len(folded) > lines_per_action:
-                lines.append(f"  … and {len(folded) - lines_per_action} more kinds of tensors")
+                more = len(folded) - lines_per_action
+                lines.append(f"  … and {more} more kind{'s' * (more != 1)} of tensors")
         return lines
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -99,6 +99,8 @@ def test_a_product_of_two_functions_counts_both():
     assert both.chi_par(1.0) == pytest.approx(growth, rel=1e-7)
     three = moments("gated tanh * sigmoid", 2.0).second
     assert three == pytest.approx(float((u.tanh() * v.sigmoid() * w).square().mean()), rel=0.02)
+    written = moments("add(clamp(x, None, 1.0), 1) * Sigmoid", 2.0).second
+    assert written == pytest.approx(float(((u.clamp(max=1.0) + 1) * v.sigmoid()).square().mean()), rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -172,10 +172,10 @@ def _named(which: str) -> Activation:
     if name in _LINEAR:
         return ACTIVATIONS["identity"]
     if name.startswith("gated "):
-        return replace(_multiplied(_named(name.removeprefix("gated ")), ACTIVATIONS["identity"]), name=name)
-    if " * " in name:
-        first, _, others = name.partition(" * ")
-        return replace(_multiplied(_named(first), _named(others)), name=name)
+        return replace(_multiplied(_named(which[len("gated ") :]), ACTIVATIONS["identity"]), name=which)
+    if " * " in which:
+        first, _, others = which.partition(" * ")
+        return replace(_multiplied(_named(first), _named(others)), name=which)
     found = ACTIVATIONS.get(name) or _written(which)
     if found is None:
         hint = nearest(name, list(ACTIVATIONS)) or f": known are {', '.join(ACTIVATIONS)}"
