@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from transformers import PretrainedConfig
 
-__all__ = ["Model", "check_family", "from_config", "from_factory", "from_module", "shapes_of"]
+__all__ = ["Model", "check_family", "from_config", "from_factory", "from_module", "shapes_of", "shapes_with"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +185,30 @@ def shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
         return None
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def shapes_with(model: Model, path: Sequence[str], value: Any) -> dict[str, tuple[int, ...]] | None:
+    """The tensors that a model would have with one setting of its config changed, by name; nothing, where there is no such model.
+
+    Args:
+        model: built from a config.
+        path: where the setting stands: ``("text_config", "vocab_size")``.
+        value: what it becomes.
+    """
+    config = copy.deepcopy(model.config)
+    part: Any = config
+    for name in path[:-1]:
+        part = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
+    if isinstance(part, dict):
+        part[path[-1]] = value
+    elif part is not None:
+        setattr(part, path[-1], value)
+    try:
+        with torch.device("meta"), silence():
+            state = type(model.module)(config).state_dict(keep_vars=True)
+    except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
+        return None
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _settings(config: dict[str, Any], source: str) -> PretrainedConfig:

@@ -7,18 +7,15 @@ a text that is long enough.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from scionwood.anatomy import Model, from_config
 from scionwood.anatomy.absorb import Absorber
+from scionwood.anatomy.build import shapes_with
 from scionwood.anatomy.corrections.alike import differences
 from scionwood.anatomy.match import Match
-from scionwood.anatomy.reasons import silence
 from scionwood.anatomy.trace import prune
 from scionwood.errors import AnatomyError
 
@@ -154,18 +151,6 @@ def _is_size(
 
 def _reshapes(model: Model, path: tuple[str, ...], value: Any) -> bool | None:
     """Whether a model has other tensors with another setting; nothing where there is no such model."""
-    config = copy.deepcopy(model.config)
-    part = config
-    for name in path[:-1]:
-        part = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
-    if isinstance(part, dict):
-        part[path[-1]] = value
-    elif part is not None:
-        setattr(part, path[-1], value)
-    try:
-        with torch.device("meta"), silence():
-            state = type(model.module)(config).state_dict(keep_vars=True)
-    except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
-        return None
     shapes = {name: tuple(tensor.shape) for name, tensor in model.module.state_dict(keep_vars=True).items()}
-    return {name: tuple(tensor.shape) for name, tensor in state.items()} != shapes
+    other = shapes_with(model, path, value)
+    return None if other is None else other != shapes

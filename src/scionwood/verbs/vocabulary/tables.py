@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from scionwood.anatomy import Anatomy, Model, derive
+from scionwood.anatomy.build import shapes_with
 from scionwood.anatomy.layout import Slot, layout_on_disk
-from scionwood.anatomy.reasons import silence
 from scionwood.checkpoint import Checkpoint, LazyTensor
 from scionwood.errors import MatchError
 
@@ -146,17 +145,8 @@ def _numbers(config: Any, path: SettingPath = ()) -> Iterator[tuple[SettingPath,
 
 def _changed(model: Model, path: SettingPath, value: int, shapes: Mapping[str, tuple[int, ...]]) -> set[str] | None:
     """The names of the tensors that have another shape with another setting; nothing where no model has it."""
-    config = copy.deepcopy(model.config)
-    part = config
-    for name in path[:-1]:
-        part = getattr(part, name)
-    setattr(part, path[-1], value)
-    try:
-        with torch.device("meta"), silence():
-            state = type(model.module)(config).state_dict(keep_vars=True)
-    except Exception:  # noqa: BLE001 - a model may refuse its sizes with any kind of error
-        return None
-    return {name for name in {**shapes, **state} if name not in state or tuple(state[name].shape) != shapes.get(name)}
+    other = shapes_with(model, path, value)
+    return None if other is None else {name for name in {**shapes, **other} if other.get(name) != shapes.get(name)}
 
 
 def _token_axes(anatomy: Anatomy) -> list[str]:
