@@ -121,6 +121,7 @@ SURFACE = {
         "--dictionary",
         "--dry-run",
         "--dtype",
+        "--inputs",
         "--json",
         "--match",
         "--memory",

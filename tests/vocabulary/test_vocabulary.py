@@ -405,7 +405,7 @@ def test_what_is_given_from_python_is_known_by_its_digest_and_not_made_again_wit
         f"inputs['anchors'] was given from Python, and is gone: its digest was {digests[2]}",
     )
     assert "anchors" not in (out / "README.md").read_text().partition("\n---\n")[0]  # it is no base model
-    with pytest.raises(RecipeError, match="has no 'inputs'"):
+    with pytest.raises(RecipeError, match="inputs must be a string, or none, not a mapping"):
         parse_recipe(made.lineage.to_dict())
 
 
@@ -618,6 +618,29 @@ def test_what_the_user_makes_may_be_lists_and_arrays_and_is_told_where_it_is_nei
         vocabulary(llama, tokenizer=new, method="wechsel", text=[texts / "code.txt"], inputs={"dictionary": [frames]})
     with pytest.raises(MethodError, match=r"Anchors are true or false for each of the 700 target tokens, not int64"):
         vocabulary(llama, tokenizer=new, method="focus", text=[texts / "code.txt"], inputs={"anchors": [1, 2]})
+
+
+def test_speech_tokens_from_the_command_line(llama, kept, texts, tmp_path):
+    """Units and frames in a file are a parent by digest: the output is made again, and a change is noticed."""
+    from scionwood.cli import run
+
+    new, file, out = kept(byte_level, CODE, 700), tmp_path / "speech.safetensors", tmp_path / "out"
+    fresh = torch.nonzero(setting_of(llama, new).inputs.overlap < 0).flatten()
+    given = {
+        "units": fresh.repeat(3),
+        "frames": torch.randn(3 * len(fresh), 6, generator=torch.Generator().manual_seed(0)),
+    }
+    scionwood.write(given, file)
+    asked = ["vocabulary", str(llama), "--tokenizer", str(new), "--method", "speech_tokens", "--inputs", str(file)]
+    assert run([*asked, "--out", str(out)]) == 0
+    made = vocabulary(llama, tokenizer=new, method="speech_tokens", inputs=given)
+    assert torch.equal(embedding(scionwood.open(out)), embedding(made))
+    assert run(["reproduce", str(out)]) == 0
+    assert run([*asked, "--report", str(texts / "code.txt")]) == 0
+    scionwood.write(given | {"units": fresh.flip(0).repeat(3)}, file, overwrite=True)
+    assert run(["reproduce", str(out)]) != 0
+    scionwood.write({"unit": fresh}, file, overwrite=True)
+    assert run([*asked, "--out", str(tmp_path / "other")]) == 2
 
 
 def test_a_tokenizer_without_the_special_tokens_of_the_model(llama, kept, tmp_path):

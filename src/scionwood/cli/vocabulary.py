@@ -17,6 +17,7 @@ def command(
     text: tuple[str, ...] = (),
     vectors: tuple[str, ...] = (),
     dictionary: str | None = None,
+    inputs: Path | None = None,
     option: tuple[str, ...] = (),
     special: tuple[str, ...] = (),
     match: Literal["exact", "fuzzy"] = "exact",
@@ -49,6 +50,9 @@ def command(
     dictionary
         A file of word pairs, a word of the old language and one of the new on each line: by them wechsel turns the first of
         two --vectors into the second; by the words that both have unless given.
+    inputs
+        A safetensors file of what only you can give: for speech_tokens units, the number of the new token of each frame, and
+        frames, a row of features for each; for focus anchors, which of the new tokens others may be mixed from.
     option
         An option of the method, NAME=VALUE; may be repeated. 'scionwood methods vocabulary.METHOD' describes them. In a
         report every method takes it that has it.
@@ -78,14 +82,17 @@ def command(
         from scionwood.cli._vocabulary_report import print_report
 
         _values.refuse_output(out, "--report")
+        if inputs is not None:
+            from scionwood.checkpoint import open as open_checkpoint
+
+            asked["inputs"] = open_checkpoint(inputs).state_dict()
         wanted = [] if method is None else method.split(",")
         return print_report(source, tokenizer, wanted, options, str(report), asked, json=output.json)
     _values.require_output(out, dry_run=output.dry_run)
 
     from scionwood.verbs.vocabulary import vocabulary
 
-    inputs = [source, tokenizer]
-    check_delivery(out, inputs, output)
+    check_delivery(out, [source, tokenizer], output)
     method = method or "mean_subword"
-    made = vocabulary(source, tokenizer=tokenizer, method=method, options=options, **asked)
+    made = vocabulary(source, tokenizer=tokenizer, method=method, options=options, inputs=inputs, **asked)
     return deliver(made, out, output)

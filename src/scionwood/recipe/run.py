@@ -114,5 +114,5 @@ class _Maker:
             raise type(error)(message, problems=error.problems, hint=error.hint) from error
 
 
-_NAMES = ("like", "tokenizer", "text", "vectors", "dictionary")
+_NAMES = ("like", "tokenizer", "text", "vectors", "dictionary", "inputs")
 """Values that may name a folder or files, as sources do."""

@@ -278,6 +278,13 @@ VERBS: Mapping[str, Verb] = {
                     default=None,
                 ),
                 Field(
+                    "inputs",
+                    "value",
+                    "A safetensors file of what only the user can give: units and frames of speech, anchors.",
+                    annotation=str | None,
+                    default=None,
+                ),
+                Field(
                     "pad_to_multiple_of",
                     "value",
                     "Rows are added up to a multiple of it.",

@@ -134,7 +134,7 @@ class Inputs:
         if missing:
             raise MethodError(
                 f"{record.name.partition('.')[2]} needs what no tokenizer says: {', '.join(missing)}",
-                hint=f"give inputs={{{', '.join(f'{name!r}: …' for name in missing)}}} from Python",
+                hint=f"give inputs={{{', '.join(f'{name!r}: …' for name in missing)}}} or a safetensors file of them (--inputs FILE)",
             )
         if record.name == "vocabulary.wechsel" and len(self.spaces) == 2 and handed.get("dictionary") is None:
             handed["dictionary"] = self.dictionary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ def vocabulary(
     pad_to_multiple_of: int | None = None,
     special: Mapping[str, str] | None = None,
     match: Match = "exact",
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | str | Path | None = None,
 ) -> Checkpoint:
     """Give a model another tokenizer's vocabulary: rows of its embedding and head for the new tokens.
 
@@ -81,8 +81,9 @@ def vocabulary(
         special: purpose (``eos``) → the new token that serves it, where the tokenizer does not say.
         match: which tokens are in both vocabularies: those of the same text, or with ``fuzzy`` also those of the same
             letters whatever their case and whether or not a space stands before them.
-        inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``. The lineage has
-            their digests, and the output is not made again without them.
+        inputs: what only the user can give, by name: for ``speech_tokens`` its ``units`` and ``frames``; or a safetensors
+            file of such tensors. Of what is not in a file the lineage has digests, and the output is not made again
+            without it.
 
     Returns:
         A lazy checkpoint with the new tokenizer's files. Its ledger says for every table how many rows were copied, mixed,
@@ -96,7 +97,9 @@ def vocabulary(
     """
     function = registry.load(method, family="vocabulary")
     resolved = resolve(function, dict(options or {}))
-    check_inputs(inputs or {}, [function])
+    file = inputs if isinstance(inputs, (str, Path)) else None
+    handed = open_checkpoint(file).state_dict() if file is not None else dict(cast("Mapping[str, Any]", inputs or {}))
+    check_inputs(handed, [function])
     setting = setting_of(
         source,
         tokenizer,
@@ -107,9 +110,9 @@ def vocabulary(
         pad_to_multiple_of=pad_to_multiple_of,
         special=special,
         match=match,
-        inputs=inputs,
+        inputs=handed,
     )
-    given = {name: digest_of(value, name) for name, value in (inputs or {}).items()}
+    given = {} if file is not None else {name: digest_of(value, name) for name, value in handed.items()}
     checkpoint = setting.checkpoint
     settled = settle(checkpoint, setting.numbers(), setting.count)
     made = setting.rows(function, resolved)
@@ -133,7 +136,7 @@ def vocabulary(
         "pad_to_multiple_of": pad_to_multiple_of,
         "special": dict(special or {}),
         "match": match if match != "exact" else None,
-        "inputs": given,
+        "inputs": str(file) if file is not None else given,
     }
     return dataclasses.replace(
         checkpoint,
@@ -147,7 +150,7 @@ def vocabulary(
             {key: value for key, value in recipe.items() if value},
             (
                 parent_of(checkpoint, "source"),
-                *_files(setting, text, vectors, dictionary),
+                *_files(setting, text, vectors, dictionary, file),
                 *(Parent(f"inputs[{name!r}]", digest=digest, role="input") for name, digest in given.items()),
             ),
             seed,
@@ -333,12 +336,17 @@ def _detail(made: Rows, padding: int) -> str:
 
 
 def _files(
-    setting: Setting, text: Sequence[str | Path], vectors: Sequence[str | Path], dictionary: str | Path | None
+    setting: Setting,
+    text: Sequence[str | Path],
+    vectors: Sequence[str | Path],
+    dictionary: str | Path | None,
+    inputs: str | Path | None,
 ) -> list[Parent]:
-    """The tokenizer, the text, the vectors and the dictionary by digest, so that they are known again."""
+    """The tokenizer, the text, the vectors, the dictionary and the inputs by digest, so that they are known again."""
+    single = {"dictionary": dictionary, "inputs": inputs}
     return [
         *(Parent.of_file(path, "tokenizer") for path in setting.target.files.values()),
         *(Parent.of_file(Path(each).expanduser(), "text") for each in text),
         *(Parent.of_file(Path(each).expanduser(), "vectors") for each in vectors),
-        *([] if dictionary is None else [Parent.of_file(Path(dictionary).expanduser(), "dictionary")]),
+        *(Parent.of_file(Path(each).expanduser(), role) for role, each in single.items() if each is not None),
     ]
