@@ -30,9 +30,8 @@ class Ancestry:
         self.lookups: list[fx.Node] = []
         self.products: list[fx.Node] = []
         self.values = 0
-        self.pieces: dict[
-            fx.Node, fx.Node
-        ] = {}  # contractions with a part of a weight → the first with one of its parts
+        # Contractions with a part of a weight → the first with one of its parts.
+        self.pieces: dict[fx.Node, fx.Node] = {}
         self._starts: dict[fx.Node, fx.Node] = {}  # residual sums → what both sides are computed from
         self._memory: dict[fx.Node, fx.Node] = {}  # the first value that lay where a value lies
         self._views: dict[fx.Node, list[fx.Node]] = {}  # all that lie there
